@@ -1,0 +1,55 @@
+# make demo: see it work; make test: pass the tests; make check: all that .ci/run does but the wheel.
+VENV := .venv
+PYTHON ?= python3
+READY := $(VENV)/.ready
+WORKERS ?= auto
+
+.PHONY: setup demo test lint types contracts check bench wheel lock clean
+
+setup: $(READY)
+
+# uv where it is there, pip otherwise; both from the same locked list, every file by its hash.
+$(READY): requirements/dev.txt pyproject.toml
+	@if command -v uv >/dev/null 2>&1; then \
+		uv venv --quiet --allow-existing --python $(PYTHON) $(VENV) && \
+		uv pip install --quiet --python $(VENV)/bin/python --require-hashes -r requirements/dev.txt && \
+		uv pip install --quiet --python $(VENV)/bin/python --no-deps --no-build-isolation -e . ; \
+	else \
+		$(PYTHON) -m venv $(VENV) && \
+		$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt && \
+		$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . ; \
+	fi
+	@touch $@
+
+demo: setup
+	@$(VENV)/bin/rollcage demo
+
+test: setup
+	$(VENV)/bin/python -m pytest -n $(WORKERS)
+
+lint: setup
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+types: setup
+	$(VENV)/bin/mypy
+
+contracts: setup
+	$(VENV)/bin/lint-imports
+
+check: lint types contracts test
+
+bench: setup
+	$(VENV)/bin/python -m tests.bench
+
+# The wheel, installed into an empty environment and run there.
+wheel: setup
+	PYTHON=$(VENV)/bin/python sh tests/wheel.sh
+
+lock: setup
+	$(VENV)/bin/python -m pip install --quiet uv
+	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		--no-emit-index-url --no-emit-find-links --all-extras pyproject.toml -o requirements/dev.txt
+
+clean:
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""The engine: observe, detect, diagnose, plan, decide, execute, verify, and the services that these stand on."""

@@ -1,0 +1,79 @@
+"""Fixtures that every room uses: a clock moved by hand, a state directory and git repositories of the test's own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+
+class ManualClock:
+    """A clock that only moves when told; `wait` moves it instead of sleeping."""
+
+    def __init__(self) -> None:
+        self.moment = datetime(2026, 11, 20, 14, 0, 0, tzinfo=UTC)
+        self.seconds = 1_000.0
+
+    def now(self) -> datetime:
+        return self.moment
+
+    def boot(self) -> float:
+        return self.seconds
+
+    def boot_id(self) -> str:
+        return "test-boot"
+
+    def advance(self, seconds: float) -> None:
+        self.moment += timedelta(seconds=seconds)
+        self.seconds += seconds
+
+    def wait(self, event: threading.Event, timeout: float) -> bool:
+        if not event.is_set():
+            self.advance(timeout)
+        return event.is_set()
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give each test its own home, state directory and git identity; nothing of the machine's leaks in."""
+    home = tmp_path / "home"
+    home.mkdir()
+    for name in [name for name in os.environ if name.startswith(("GIT_", "ROLLCAGE_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_STATE_HOME", str(home / "state"))
+    monkeypatch.setenv("ROLLCAGE_STATE_DIR", str(home / "state" / "rollcage"))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    monkeypatch.setenv("GIT_AUTHOR_NAME", "Ann")
+    monkeypatch.setenv("GIT_AUTHOR_EMAIL", "ann@example.com")
+    monkeypatch.setenv("GIT_COMMITTER_NAME", "Ann")
+    monkeypatch.setenv("GIT_COMMITTER_EMAIL", "ann@example.com")
+    return home
+
+
+def git(directory: Path, *arguments: str, stdin: bytes | None = None) -> str:
+    """Run the real git in ``directory``; return its output without the last line end."""
+    done = subprocess.run(["git", *arguments], cwd=directory, input=stdin, capture_output=True, check=False)
+    assert done.returncode == 0, f"git {arguments}: {done.stderr.decode(errors='replace')}"
+    return done.stdout.decode(errors="surrogateescape").rstrip("\n")
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """Return a real repository ``shop`` on branch main with one commit."""
+    path = tmp_path / "shop"
+    path.mkdir()
+    git(path, "init", "-q", "-b", "main")
+    (path / "README").write_text("shop\n")
+    git(path, "add", "README")
+    git(path, "commit", "-q", "-m", "start")
+    return path
