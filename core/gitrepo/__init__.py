@@ -1,0 +1,1 @@
+"""The one place that runs git: mirror, three-way rehearsal, publication, snapshots, scratch trees."""

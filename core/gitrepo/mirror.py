@@ -1,0 +1,131 @@
+"""``mirror.git``: a bare repository of our own beside the user's, which lends it its objects.
+
+Rehearsals, snapshots and scratch trees live here, under our configuration alone. Nothing enters the user's repository
+before publication.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from pathlib import Path
+
+from filelock import FileLock
+
+from ..errors import StoreError
+from ..text import clean
+from .git import Git, revision
+from .paths import quoted
+from .repository import Repository
+
+KEPT_REFS = "refs/rollcage/kept"
+"""What lies under here is whole within the mirror: it does not need the user's objects."""
+
+_CONFIGURATION = """\
+[core]
+\trepositoryFormatVersion = {version}
+\tbare = true
+\tlogAllRefUpdates = false
+[gc]
+\tauto = 0
+[maintenance]
+\tauto = false
+[fastimport]
+\tunpackLimit = 0
+"""
+_SHA256 = "[extensions]\n\tobjectFormat = sha256\n"
+
+
+class Mirror:
+    """Our bare repository for one repository of the user's. Safe between threads and processes."""
+
+    def __init__(self, repository: Repository, path: Path) -> None:
+        """Take the user's repository and the folder ``mirror.git``; `ensure` before use."""
+        self.repository, self.path = repository, path.absolute()
+        self.git = Git(self.path, bare=True, isolated=True)
+        self._lock_path = self.path.with_name(self.path.name + ".lock")
+
+    @property
+    def objects(self) -> Path:
+        """The folder of the mirror's own objects."""
+        return self.path / "objects"
+
+    def ensure(self) -> None:
+        """Create the mirror, or mend one that is half made, damaged or whose user's repository moved. Idempotent.
+
+        Raises StoreError if it cannot be written.
+        """
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with FileLock(self._lock_path):
+                lay_out(
+                    self.path,
+                    alternates=(self.repository.common_dir / "objects",),
+                    object_format=self.repository.object_format(),
+                )
+                self._follow_shallow()
+        except OSError as error:
+            place = clean(str(error.filename or self.path))
+            raise StoreError(f"cannot write {place}: {error.strerror}; make room or mend its permissions") from error
+
+    def keep(self, sha: str, why: str) -> str:
+        """Make ``sha`` and all it reaches part of the mirror itself, for ever; return the name of the ref that does it.
+
+        Afterwards it survives whatever happens to the user's repository. ``why`` becomes part of the ref's name.
+        The first call copies the history, later ones what is new. Durable when it returns. Raises GitError.
+        """
+        reason = re.sub(r"[^a-z0-9]+", "-", why.lower()).strip("-")[:60] or "kept"
+        ref = f"{KEPT_REFS}/{reason}/{revision(sha)}"
+        with FileLock(self._lock_path):
+            if self.git.run("show-ref", "--verify", "--quiet", ref, ok=(0, 1)).status == 0:
+                return ref
+            whole = self.git.text("for-each-ref", "--format=^%(objectname)", KEPT_REFS)
+            pack = str(self.objects / "pack" / "pack")
+            durably = ("-c", "core.fsync=all")
+            wanted = f"{sha}\n{whole}\n".encode()
+            self.git.run(*durably, "pack-objects", "--quiet", "--revs", "--non-empty", pack, stdin=wanted)
+            self.git.run(*durably, "update-ref", ref, sha)
+        return ref
+
+    def _follow_shallow(self) -> None:
+        """In a shallow clone the history ends where git's file says so; the mirror must see the same end."""
+        theirs, ours = self.repository.common_dir / "shallow", self.path / "shallow"
+        if theirs.exists():
+            _write(ours, theirs.read_bytes())
+        else:
+            ours.unlink(missing_ok=True)
+
+
+def lay_out(path: Path, *, alternates: tuple[Path, ...], object_format: str) -> None:
+    """Make ``path`` a bare repository with our configuration that borrows objects from ``alternates``; idempotent.
+
+    The layout is that of gitrepository-layout(5). Files that differ from what they must be are replaced in one move,
+    so that a process killed here, or one that reads meanwhile, finds the old or the new.
+    """
+    for folder in ("objects/info", "objects/pack", "refs/heads", "info"):
+        (path / folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+    sha256 = object_format != "sha1"
+    configuration = _CONFIGURATION.format(version=1 if sha256 else 0) + (_SHA256 if sha256 else "")
+    borrowed = b"".join(quoted(os.fsencode(folder)) + b"\n" for folder in alternates)
+    _write(path / "config", configuration.encode())
+    _write(path / "objects/info/alternates", borrowed)
+    _write(path / "HEAD", b"ref: refs/heads/none\n")
+
+
+def _write(file: Path, content: bytes) -> None:
+    try:
+        if file.read_bytes() == content:
+            return
+    except FileNotFoundError:
+        pass
+    descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(temporary).replace(file)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
