@@ -103,16 +103,17 @@ class Git:
         env: Mapping[str, str] | None = None,
         ok: Sequence[int] = (0,),
         timeout: float | None = None,
+        inherit: Sequence[int] = (),
     ) -> Result:
         """Run ``git ARGUMENTS`` to its end and return what it answered.
 
         ``stdin`` is fed to it (``None``: empty); ``env`` comes on top of the scrubbed environment; ``timeout`` is in
         seconds. Options such as ``-c KEY=VALUE`` may come first. Raises GitError if the exit status is not in ``ok``
         or the time is over (the whole process group is killed then), GitVersionError if there is no git.
+        A flock on one of the descriptors ``inherit`` lasts until git and its children have ended, though we may die.
         """
-        command = ["git", "--no-pager", *self._place, *self._configuration, *arguments]
-        environment = {**self._environment, **(env or {})}
-        status, out, err = _communicate(command, self.directory, environment, stdin, timeout)
+        command, environment = self._prepared(arguments, env)
+        status, out, err = _communicate(command, self.directory, environment, stdin, timeout, inherit)
         if status not in ok:
             raise GitError(
                 f"git {_verb(arguments)} failed in {clean(str(self.directory))}: {_complaint(err, status)}",
@@ -120,6 +121,20 @@ class Git:
                 stderr=clean(mask_secrets(err.decode(errors="replace")), limit=2_000),
             )
         return Result(status, out, err)
+
+    def start(
+        self, *arguments: str, env: Mapping[str, str] | None = None, inherit: Sequence[int] = ()
+    ) -> gitpython.Git.AutoInterrupt:
+        """Start ``git ARGUMENTS`` and return it running, with pipes to its three streams; see `run` for the rest.
+
+        For a dialogue or a long stream. Who starts it ends it; forgotten, it gets SIGTERM.
+        """
+        command, environment = self._prepared(arguments, env)
+        return _started(command, self.directory, environment, subprocess.PIPE, inherit)
+
+    def _prepared(self, arguments: Sequence[str], env: Mapping[str, str] | None) -> tuple[list[str], Mapping[str, str]]:
+        command = ["git", "--no-pager", *self._place, *self._configuration, *arguments]
+        return command, {**self._environment, **(env or {})}
 
     def text(
         self,
@@ -160,22 +175,37 @@ _ADVICE = (
 )
 
 
-def _communicate(
-    command: list[str], directory: Path, environment: Mapping[str, str], stdin: bytes | None, timeout: float | None
-) -> tuple[int, bytes, bytes]:
-    # GitPython starts from os.environ and can only add to it, so env(1) takes the caller's GIT_* away.
-    foreign = [name for name in os.environ if name.startswith("GIT_") and not name.startswith("GIT_PYTHON_")]
-    scrub = ["env", *(word for name in foreign if name not in environment for word in ("-u", name))] if foreign else []
+def _started(
+    command: list[str], directory: Path, environment: Mapping[str, str], istream: int | None, inherit: Sequence[int]
+) -> gitpython.Git.AutoInterrupt:
     try:
-        process = gitpython.Git(str(directory)).execute(
-            [*scrub, *command],
-            istream=None if stdin is None else subprocess.PIPE,
+        return gitpython.Git(str(directory)).execute(
+            [*_scrub(environment), *command],
+            istream=istream,
             as_process=True,
             env=dict(environment),
             start_new_session=True,
+            pass_fds=tuple(inherit),
         )
     except GitCommandNotFound as error:
         raise GitVersionError(f"git was not found on PATH; {_ADVICE}") from error
+
+
+def _scrub(environment: Mapping[str, str]) -> list[str]:
+    # GitPython starts from os.environ and can only add to it, so env(1) takes the caller's GIT_* away.
+    foreign = [name for name in os.environ if name.startswith("GIT_") and not name.startswith("GIT_PYTHON_")]
+    return ["env", *(word for name in foreign if name not in environment for word in ("-u", name))] if foreign else []
+
+
+def _communicate(
+    command: list[str],
+    directory: Path,
+    environment: Mapping[str, str],
+    stdin: bytes | None,
+    timeout: float | None,
+    inherit: Sequence[int] = (),
+) -> tuple[int, bytes, bytes]:
+    process = _started(command, directory, environment, None if stdin is None else subprocess.PIPE, inherit)
     try:
         out, err = process.communicate(stdin, timeout=timeout)
     except subprocess.TimeoutExpired as error:
@@ -185,7 +215,7 @@ def _communicate(
     except BaseException:  # Ctrl-C does not reach a session of its own
         _kill(process)
         raise
-    if scrub and process.returncode == _ENV_NOT_FOUND:
+    if process.returncode == _ENV_NOT_FOUND and _scrub(environment):
         raise GitVersionError(f"git was not found on PATH; {_ADVICE}")
     return process.returncode, out, err
 
