@@ -10,11 +10,12 @@ RollcageError
  ├─ RefusedError          rollcage will not do it; carries a reason code
  └─ LeaseError            a lease was not had in time, or is held by somebody else
 
-Every message is one line that says what is wrong, where, and what to do.
+Every message is one line that says what is wrong, where, and what to do (of SettingsError: one line a mistake).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import IntEnum
 
 
@@ -51,8 +52,17 @@ class SettingsError(UsageError):
     def __init__(self, file: str, line: int | None, key: str, problem: str) -> None:
         """Take the file, its line from 1 (``None``: unknown), the dotted key (may be empty) and the problem."""
         self.file, self.line, self.key, self.problem = file, line, key, problem
+        self.others: tuple[SettingsError, ...] = ()
         place = file if line is None else f"{file}:{line}"
         super().__init__(": ".join(part for part in (place, key, problem) if part))
+
+    def with_others(self, others: Iterable[SettingsError]) -> SettingsError:
+        """Take along what else is wrong in the file: ``str()`` then has a line for each mistake, this one first."""
+        self.others = tuple(others)
+        return self
+
+    def __str__(self) -> str:
+        return "\n".join(Exception.__str__(error) for error in (self, *self.others))
 
 
 class UntrustedError(UsageError):

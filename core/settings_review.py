@@ -1,0 +1,71 @@
+"""What is wrong with settings of which each by itself is right: contradictions, and what this version cannot do yet."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from graphlib import CycleError, TopologicalSorter
+
+from .config import Settings, dependencies
+from .lined_yaml import Path
+
+Problem = tuple[Path, str]
+"""Where, and what is wrong there and what is allowed."""
+
+
+def contradictions(settings: Settings) -> Iterator[Problem]:
+    """Yield names given twice, names that mean nothing, and agents that wait for each other."""
+    yield from _twice(("checks",), [check.name for check in settings.checks])
+    if settings.database is not None:
+        yield from _twice(("database", "checks"), [check.name for check in settings.database.checks])
+    known = [*settings.agents, *settings.stages]
+    for name, agent in settings.agents.items():
+        if agent.stage and agent.stage not in settings.stages:
+            yield ("agents", name, "stage"), _not_among(agent.stage, "stage", settings.stages)
+        for index, other in enumerate(agent.depends_on):
+            if other not in known:
+                yield ("agents", name, "depends_on", index), _not_among(other, "agent or stage", known)
+    try:
+        TopologicalSorter(dependencies(settings)).prepare()
+    except CycleError as error:
+        circle = list(reversed(error.args[1]))  # graphlib names the one waited for first
+        yield ("agents", circle[0], "depends_on"), f"goes in a circle: {' waits for '.join(circle)}; allowed: no circle"
+
+
+def _twice(path: Path, names: list[str]) -> Iterator[Problem]:
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            yield (*path, index, "name"), f"is '{name}', as of an earlier one; allowed: a name of its own"
+
+
+def _not_among(name: str, what: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    meant = f"did you mean '{near[0]}'? " if near else ""
+    return f"'{name}' is no {what}; {meant}allowed: {', '.join(dict.fromkeys(known))}"
+
+
+def unsupported(settings: Settings) -> Iterator[Problem]:
+    """Yield the settings whose part of rollcage is not built yet: they must not be ignored in silence.
+
+    This is the one list of them. Whoever builds a part takes its line away.
+    """
+    database = settings.database
+    asked: tuple[tuple[Path, bool, str], ...] = (
+        (("state_dir",), settings.state_dir is not None, "set the variable ROLLCAGE_STATE_DIR"),
+        (("push",), settings.push == "auto", "ask, never"),
+        (("tracker", "kind"), settings.tracker.kind != "local", "local"),
+        (("coordination", "kind"), settings.coordination.kind != "embedded", "embedded"),
+        (("database", "url"), database is not None and not database.url.startswith("sqlite:"), "sqlite:///FILE"),
+        (("database", "down"), database is not None and database.down is not None, "null"),
+        (("database", "row_capture"), database is not None and bool(database.row_capture), "[]"),
+        (("competitions",), bool(settings.competitions), "{}"),
+        (("workflows",), bool(settings.workflows), "[]"),
+        (("operators",), bool(settings.operators), "[]"),
+        (("notify",), bool(settings.notify), "[]"),
+        (("console", "keymap"), bool(settings.console.keymap), "{}"),
+        (("console", "quiet_hours"), settings.console.quiet_hours is not None, "null"),
+        *((("agents", name, "match"), agent.match is not None, "null") for name, agent in settings.agents.items()),
+    )
+    for path, is_asked, allowed in asked:
+        if is_asked:
+            yield path, f"is not supported in this version yet; allowed: {allowed}"
