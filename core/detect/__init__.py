@@ -1,0 +1,1 @@
+"""Detection: signals go in, findings come out. Pure but for the intake: no clock, no I/O."""
