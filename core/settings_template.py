@@ -37,6 +37,7 @@ _HEAD = """\
 _NOT_WRITTEN = {"state_dir"}
 """The state directory is the machine's business, not the repository's."""
 _COMMENT_AT = 40
+_HAS_PYTEST = "import sys, importlib.util; sys.exit(importlib.util.find_spec('pytest') is None)"
 _EXAMPLES: dict[str, object] = {
     "checks": (CheckSettings(name="tests", run=("pytest", "-q")),),
     "agents": {"executor": AgentSettings(kind="batch_performance_optimizer", stage="executor")},
@@ -85,8 +86,8 @@ def _pytest(top: Path) -> GuessedCheck:
         if (top / venv / "bin" / "python").exists():
             return GuessedCheck((f"{venv}/bin/python", "-m", "pytest", "-q"), (venv,))
     for python in filter(shutil.which, ("python", "python3")):
-        # From the root folder, so that no module of the repository is run here.
-        done = subprocess.run([python, "-c", "import pytest"], cwd="/", capture_output=True, check=False, timeout=60)
+        # From the root folder, so that no module of the repository is found.
+        done = subprocess.run([python, "-c", _HAS_PYTEST], cwd="/", capture_output=True, check=False, timeout=60)
         if done.returncode == 0:
             return GuessedCheck((python, "-m", "pytest", "-q"))
     return GuessedCheck(("pytest", "-q"))
