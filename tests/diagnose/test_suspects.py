@@ -1,0 +1,104 @@
+"""Evidence ranks commits, in words that a person can check, and never adds up to certainty."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rollcage.core.diagnose.suspects import rank
+from rollcage.core.model import Commit, Suspect
+
+ONSET = datetime(2026, 11, 20, 14, 0, 0, tzinfo=UTC)
+
+
+def commit(
+    sha: str, minutes: float = 60, *, agent: str | None = None, files: tuple[str, ...] = ("a.py",), lines: int = 9
+) -> Commit:
+    at = ONSET - timedelta(minutes=minutes)
+    return Commit(sha, (), "Ann <ann@example.com>", at, f"about {sha}", agent, files, lines)
+
+
+def first(*commits: Commit, **evidence: object) -> Suspect:
+    return rank(commits, ONSET, **evidence)[0]  # type: ignore[arg-type]
+
+
+def test_the_demo_story_ends_with_the_right_commit_first_and_says_why() -> None:
+    culprit = commit("a41be07", 2, agent="executor", files=("calc.py",), lines=2)
+    others = [commit("b", 1, agent="planner"), commit("c", 30, agent="executor"), commit("d", 90, agent="monitor")]
+    found = first(
+        others[0],
+        culprit,
+        *others[1:],
+        agents=["executor"],
+        failing_files=["/scratch/3/calc.py"],
+        troubles={"executor": "memory climbs"},
+    )
+    assert (found.sha, found.agent, found.summary) == ("a41be07", "executor", "about a41be07")
+    assert found.evidence == (
+        "changed calc.py, named by the failing tests",
+        "2 min before the trouble began",
+        "by executor, whose memory climbs",
+    )
+    assert 0.8 < found.probability < 1
+
+
+@pytest.mark.parametrize(
+    ("more", "less", "evidence"),
+    [
+        (commit("m", 2), commit("l", 20), {}),
+        (commit("m", 20), commit("l", 100), {}),
+        (commit("m", 3000), commit("l", -30), {}),  # long before, rather than after the trouble began
+        (commit("m", agent="a"), commit("l", agent="b"), {"agents": ["a"]}),
+        (commit("m", agent="a"), commit("l", agent="b"), {"guilty": {"a": 2}}),
+        (commit("m", files=("src/calc.py",)), commit("l", files=("calcs.py",)), {"failing_files": ["calc.py"]}),
+        (commit("m"), commit("l", files=("README.md", "docs/a.rst")), {}),
+        (commit("m"), commit("l", files=()), {}),
+        (commit("m", lines=1000), commit("l", lines=3), {}),
+    ],
+)
+def test_each_kind_of_evidence_tells(more: Commit, less: Commit, evidence: dict[str, object]) -> None:
+    assert first(less, more, **evidence).sha == "m"
+
+
+def test_equal_evidence_leaves_the_newest_first() -> None:
+    assert [each.sha for each in rank([commit("new"), commit("old")], ONSET)] == ["new", "old"]
+
+
+def test_a_commit_of_the_same_minute_is_not_after_the_trouble() -> None:
+    (found,) = rank([commit("a", -0.5)], ONSET)
+    assert found.evidence == ("30 s after the trouble began",)
+    assert found.probability > 0.5
+
+
+def test_without_an_onset_time_says_nothing() -> None:
+    (found,) = rank([commit("a")], None)
+    assert found.evidence == ()
+
+
+def test_no_commits_no_suspects() -> None:
+    assert rank([], ONSET) == ()
+
+
+@given(
+    st.lists(
+        st.builds(
+            commit,
+            st.text("0123456789abcdef", min_size=4, max_size=8),
+            st.integers(-500, 10_000).map(float),
+            agent=st.sampled_from([None, "a", "b"]),
+            files=st.sampled_from([(), ("a.py",), ("b.md",)]),
+            lines=st.integers(0, 10**6),
+        ),
+        max_size=30,
+    )
+)
+def test_probabilities_are_ordered_positive_and_sum_to_less_than_one(commits: list[Commit]) -> None:
+    found = rank(commits, ONSET, agents=["a"], failing_files=["a.py"])
+    assert sorted(each.sha for each in found) == sorted(each.sha for each in commits)
+    odds = [each.probability for each in found]
+    assert odds == sorted(odds, reverse=True)
+    assert all(each > 0 for each in odds)
+    assert sum(odds) < 1
