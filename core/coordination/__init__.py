@@ -1,0 +1,1 @@
+"""Who may do what now: leases with fencing tokens, and the one engine that leads a repository."""

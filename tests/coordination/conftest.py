@@ -1,0 +1,66 @@
+"""Leases of the test's own, and real processes that hold them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from rollcage.core.clock import Clock
+from rollcage.core.coordination.leases import Leases
+from rollcage.core.store.identity import identify
+from rollcage.core.store.paths import RepositoryPaths
+from tests.conftest import git
+
+Make = Callable[[Clock], Leases]
+Spawn = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def paths(repository: Path) -> RepositoryPaths:
+    return identify(repository / ".git", lambda: git(repository, "rev-list", "--max-parents=0", "HEAD").split())
+
+
+@pytest.fixture
+def make(paths: RepositoryPaths) -> Iterator[Make]:
+    """Make holders of their own, as other processes would be."""
+    made: list[Leases] = []
+
+    def one(clock: Clock) -> Leases:
+        made.append(Leases(paths, clock))
+        return made[-1]
+
+    yield one
+    for leases in made:
+        leases.close()
+
+
+@pytest.fixture
+def spawn(paths: RepositoryPaths) -> Iterator[Spawn]:
+    """Run Python code in a process of its own, with ``leases`` there; it is killed at the end."""
+    children: list[subprocess.Popen[str]] = []
+
+    def one(code: str, *arguments: str) -> subprocess.Popen[str]:
+        start = (
+            "import sys; from pathlib import Path; from rollcage.core.clock import SystemClock\n"
+            "from rollcage.core.coordination.leases import Leases\n"
+            "from rollcage.core.store.paths import RepositoryPaths\n"
+            "leases = Leases(RepositoryPaths(Path(sys.argv[1])), SystemClock())\n"
+        )
+        command = [sys.executable, "-c", start + code, str(paths.root), *arguments]
+        children.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+        return children[-1]
+
+    yield one
+    for child in children:
+        child.kill()
+        child.communicate()
+
+
+def line(child: subprocess.Popen[str]) -> str:
+    """Return the next line that the child prints."""
+    assert child.stdout is not None
+    return child.stdout.readline().strip()
