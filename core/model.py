@@ -318,6 +318,7 @@ class Decision:
     at: datetime
     incident: str
     option: str
+    """The option; or another wish: ``undo:rb-7``, ``redo:rb-7``, ``stop:AGENT``, ``pause:AGENT``, ``resume:AGENT``."""
     plan_hash: str
     verdict: DecisionVerdict
     by: str
@@ -493,6 +494,8 @@ class Commit:
     """Added plus deleted."""
     opted_out: bool = False
     """It carries the trailer ``Rollcage: keep``."""
+    trailers: tuple[tuple[str, str], ...] = ()
+    """Those that say whose it is and whether it stays, as (key, value): Agent, Co-Authored-By, Rollcage."""
 
 
 @dataclass(frozen=True, slots=True)
