@@ -25,7 +25,7 @@ KEPT_REFS = "refs/rollcage/kept"
 _CONFIGURATION = """\
 [core]
 \trepositoryFormatVersion = {version}
-\tbare = true
+\tbare = {bare}
 \tlogAllRefUpdates = false
 [gc]
 \tauto = 0
@@ -97,8 +97,10 @@ class Mirror:
             ours.unlink(missing_ok=True)
 
 
-def lay_out(path: Path, *, alternates: tuple[Path, ...], object_format: str) -> None:
-    """Make ``path`` a bare repository with our configuration that borrows objects from ``alternates``; idempotent.
+def lay_out(
+    path: Path, *, alternates: tuple[Path, ...], object_format: str, bare: bool = True, durable: bool = True
+) -> None:
+    """Make ``path`` a git directory with our configuration that borrows objects from ``alternates``; idempotent.
 
     The layout is that of gitrepository-layout(5). Files that differ from what they must be are replaced in one move,
     so that a process killed here, or one that reads meanwhile, finds the old or the new.
@@ -106,14 +108,14 @@ def lay_out(path: Path, *, alternates: tuple[Path, ...], object_format: str) -> 
     for folder in ("objects/info", "objects/pack", "refs/heads", "info"):
         (path / folder).mkdir(mode=0o700, parents=True, exist_ok=True)
     sha256 = object_format != "sha1"
-    configuration = _CONFIGURATION.format(version=1 if sha256 else 0) + (_SHA256 if sha256 else "")
+    configuration = _CONFIGURATION.format(version=int(sha256), bare=str(bare).lower()) + (_SHA256 if sha256 else "")
     borrowed = b"".join(quoted(os.fsencode(folder)) + b"\n" for folder in alternates)
-    _write(path / "config", configuration.encode())
-    _write(path / "objects/info/alternates", borrowed)
-    _write(path / "HEAD", b"ref: refs/heads/none\n")
+    _write(path / "config", configuration.encode(), durable=durable)
+    _write(path / "objects/info/alternates", borrowed, durable=durable)
+    _write(path / "HEAD", b"ref: refs/heads/none\n", durable=durable)
 
 
-def _write(file: Path, content: bytes) -> None:
+def _write(file: Path, content: bytes, *, durable: bool = True) -> None:
     try:
         if file.read_bytes() == content:
             return
@@ -124,7 +126,8 @@ def _write(file: Path, content: bytes) -> None:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(content)
             stream.flush()
-            os.fsync(stream.fileno())
+            if durable:
+                os.fsync(stream.fileno())
         Path(temporary).replace(file)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
