@@ -1,0 +1,1 @@
+"""Agents: supervision, lifecycle, holds, process control, mailbox."""
