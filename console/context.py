@@ -1,0 +1,142 @@
+"""What a verb works on: the repository, its state and its trusted settings, each opened when it is first asked for."""
+
+from __future__ import annotations
+
+import sys
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..core.clock import Clock, SystemClock
+from .diagnostics import say
+
+if TYPE_CHECKING:
+    from ..core.config import Settings
+    from ..core.coordination.leases import Leases
+    from ..core.gitrepo.repository import Repository
+    from ..core.services import Services
+    from ..core.status import View
+    from ..core.store.paths import RepositoryPaths
+    from ..core.store.signals import Signals
+    from ..core.store.store import Store
+    from ..core.trust import Trusted
+    from .operator import StoreOperator
+
+
+class Context:
+    """Everything that verbs share. What it opened is closed by `close`."""
+
+    def __init__(self, directory: Path | None = None, config: Path | None = None, clock: Clock | None = None) -> None:
+        """Take the folder of ``-C`` (default: the current one) and the file of ``--config``."""
+        self.directory = directory or Path()
+        self.config = config
+        self.clock: Clock = clock or SystemClock()
+
+    @cached_property
+    def repository(self) -> Repository:
+        """The repository that the folder lies in. Raises GitVersionError, or UsageError where there is none."""
+        from ..core.gitrepo.git import require_git
+        from ..core.gitrepo.repository import Repository
+
+        require_git()
+        return Repository.discover(self.directory)
+
+    @cached_property
+    def paths(self) -> RepositoryPaths:
+        """Where its state lies; made where it is missing. Raises StoreError."""
+        from ..core.store.identity import identify
+
+        return identify(self.repository.common_dir, self.repository.root_commits)
+
+    @cached_property
+    def store(self) -> Store:
+        """Its durable state. Raises StoreError."""
+        from ..core.store.store import Store
+
+        return Store.open(self.paths, self.clock)
+
+    @cached_property
+    def signals(self) -> Signals:
+        """The inbox. Raises StoreError."""
+        from ..core.store.signals import Signals
+
+        return Signals(self.store)
+
+    @cached_property
+    def leases(self) -> Leases:
+        """The leases. Raises StoreError."""
+        from ..core.coordination.leases import Leases
+
+        return Leases(self.paths, self.clock)
+
+    @cached_property
+    def trusted(self) -> Trusted:
+        """The settings that count, after the operator was asked on a terminal where they changed.
+
+        Raises SettingsError where they are wrong, UntrustedError where they are not trusted.
+        """
+        from ..core.detect.rules import rules
+        from ..core.errors import UntrustedError
+        from ..core.trust import load_trusted
+
+        def load() -> Trusted:
+            return load_trusted(self.repository.top, self.paths, self.config, review=rules)
+
+        try:
+            trusted = load()
+        except UntrustedError:
+            from .asking import ask_to_trust
+
+            if not self.interactive or not ask_to_trust(self):
+                raise
+            trusted = load()
+        if trusted.message:
+            say(trusted.message)
+        return trusted
+
+    @property
+    def settings(self) -> Settings:
+        """See `trusted`."""
+        return self.trusted.settings
+
+    @property
+    def interactive(self) -> bool:
+        """Whether somebody is there to answer a question."""
+        return sys.stdin.isatty() and sys.stderr.isatty()
+
+    @property
+    def view(self) -> View:
+        """What a reader of the state needs."""
+        from ..core.status import View
+
+        return View(self.paths, self.store, self.signals, self.settings)
+
+    @cached_property
+    def _services(self) -> Services:
+        from ..core.services import open_services
+
+        trusted = self.trusted
+        return open_services(self.repository, self.paths, self.store, trusted.settings, trusted.pin, self.clock)
+
+    def services(self) -> Services:
+        """Open what the stages need, once. Raises RollcageError."""
+        return self._services
+
+    def operator(self, *, read_only: bool = False) -> StoreOperator:
+        """Return the one that writes the operator's decisions."""
+        from .operator import StoreOperator
+
+        return StoreOperator(self.store, self.clock, read_only=read_only)
+
+    def engine(self) -> str | None:
+        """Return which engine leads this repository, as ``pid 47 on host``; ``None``: none does."""
+        from ..core.coordination.leader import Leader
+
+        return Leader(self.repository.common_dir, self.leases).holder()
+
+    def close(self) -> None:
+        """Close what was opened."""
+        for name in ("signals", "leases", "store"):
+            opened = self.__dict__.pop(name, None)
+            if opened is not None:
+                opened.close()

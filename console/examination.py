@@ -1,0 +1,316 @@
+"""What ``rollcage doctor`` looks at. Each look is a function that yields what it found and how a fault is mended."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..core.errors import GitVersionError, RollcageError, SettingsError, UntrustedError
+from ..core.text import clean
+from .context import Context
+
+if TYPE_CHECKING:
+    from ..core.config import CheckSettings
+    from ..core.trust import Trusted
+
+_NETWORK = {
+    "nfs",
+    "nfs4",
+    "cifs",
+    "smb3",
+    "smbfs",
+    "9p",
+    "afs",
+    "afpfs",
+    "ceph",
+    "glusterfs",
+    "lustre",
+    "gpfs",
+    "webdav",
+}
+_NETWORK_FUSE = {
+    "fuse.sshfs",
+    "fuse.glusterfs",
+    "fuse.s3fs",
+    "fuse.rclone",
+    "fuse.davfs",
+    "fuse.cephfs",
+    "fuse.juicefs",
+}
+_SPARE_BYTES = 1_000_000_000
+
+
+class Status(StrEnum):
+    """How a look came out; only a fault keeps rollcage from working."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAULT = "fault"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a look found: ``mend`` says what to do, and is empty where all is well."""
+
+    name: str
+    status: Status
+    detail: str
+    mend: str = ""
+
+
+def examine(context: Context) -> Iterator[Found]:
+    """Look at everything, in the order in which things depend on each other; what cannot be looked at is left out."""
+    yield from _system()
+    yield from _terminal()
+    for needed in (_git, _repository, _state):
+        found = list(_tried(needed, context))
+        yield from found
+        if any(each.status is Status.FAULT for each in found):
+            return
+    trusted, found = _settings(context)
+    yield from found
+    yield from _tried(_coordination, context)
+    if trusted is None:
+        return
+    for look in (_branch, _rules, _checks, _agents, _database, _tracker):
+        yield from _tried(look, context)
+
+
+def _tried(look: Callable[[Context], Iterator[Found]], context: Context) -> Iterator[Found]:
+    """Look; an error is a fault whose message says what to do."""
+    name = look.__name__.lstrip("_")
+    try:
+        yield from look(context)
+    except RollcageError as error:
+        yield Found(name, Status.FAULT, clean(str(error)))
+
+
+def _system() -> Iterator[Found]:
+    here = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
+    if os.name != "posix" or platform.system() == "Windows":
+        yield Found(
+            "system", Status.FAULT, here, "use Linux or macOS; on Windows: Linux under WSL, within its own disk"
+        )
+    else:
+        yield Found("system", Status.OK, here)
+
+
+def _terminal() -> Iterator[Found]:
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        yield Found("terminal", Status.OK, "none here: lists and --auto work without one, the console needs one")
+        return
+    term, (columns, lines) = os.environ.get("TERM", ""), shutil.get_terminal_size()
+    colours = _colours()
+    over = " over SSH" if "SSH_CONNECTION" in os.environ else ""
+    yield Found("terminal", Status.OK, f"{term or 'TERM not set'}{over}, {colours} colours, {columns}x{lines}")
+    if term in {"", "dumb", "unknown"}:
+        yield Found("terminal", Status.WARNING, "shows plain lines only", "set TERM, such as TERM=xterm-256color")
+    elif colours < 8:
+        yield Found(
+            "terminal", Status.WARNING, "shows no colours", "set TERM to what your terminal is; glyphs tell all"
+        )
+    if columns < 80 or lines < 24:
+        yield Found("terminal", Status.WARNING, "is smaller than 80x24", "make it larger: panels are cut off")
+    encoding = (sys.stdout.encoding or "").lower().replace("-", "")
+    if encoding != "utf8":
+        yield Found("terminal", Status.WARNING, f"its encoding is {sys.stdout.encoding}", "set LANG=C.UTF-8")
+
+
+def _colours() -> int:
+    if os.environ.get("COLORTERM") in {"truecolor", "24bit"}:
+        return 1 << 24
+    import curses
+
+    try:
+        curses.setupterm(fd=sys.stdout.fileno())
+    except curses.error:
+        return 0
+    return max(0, curses.tigetnum("colors"))
+
+
+def _git(context: Context) -> Iterator[Found]:
+    from ..core.gitrepo.git import require_git
+
+    try:
+        version = require_git()
+    except GitVersionError as error:
+        problem, _, advice = str(error).partition("; ")
+        yield Found("git", Status.FAULT, problem, advice)
+    else:
+        yield Found("git", Status.OK, ".".join(str(part) for part in version))
+
+
+def _repository(context: Context) -> Iterator[Found]:
+    repository = context.repository
+    yield Found("repository", Status.OK, clean(str(repository.top)) + (" (bare)" if repository.is_bare else ""))
+    yield from _local_disk("repository", repository.common_dir)
+
+
+def _local_disk(name: str, path: Path) -> Iterator[Found]:
+    """Locks and write-ahead logs need a file system of this machine: https://www.sqlite.org/wal.html, point 2."""
+    kind = _file_system(path)
+    if kind in _NETWORK | _NETWORK_FUSE:
+        mend = "set ROLLCAGE_STATE_DIR to a folder" if name == "state" else "clone it to a folder"
+        yield Found(name, Status.FAULT, f"lies on a network file system ({kind})", f"{mend} on a disk of this machine")
+
+
+def _file_system(path: Path) -> str:
+    import psutil
+
+    real = path.resolve()
+    mounts = [part for part in psutil.disk_partitions(all=True) if real.is_relative_to(part.mountpoint)]
+    return max(mounts, key=lambda part: len(part.mountpoint)).fstype if mounts else ""
+
+
+def _state(context: Context) -> Iterator[Found]:
+    root = context.paths.root
+    context.store.last_seq()
+    yield Found("state", Status.OK, clean(str(root)))
+    yield from _local_disk("state", root)
+    for folder in (root, root.parent):
+        status = folder.stat()
+        if status.st_mode & 0o077:
+            mode = f"{status.st_mode & 0o777:o}"
+            yield Found("state", Status.FAULT, f"{folder} is open to others (mode {mode})", f"chmod 700 {folder}")
+        if status.st_uid != os.getuid():
+            yield Found(
+                "state", Status.FAULT, f"{folder} belongs to another user", "set ROLLCAGE_STATE_DIR to your own"
+            )
+    free = shutil.disk_usage(root).free
+    if free < _SPARE_BYTES:
+        detail = f"only {free / 1e6:,.0f} MB are free where it lies"
+        yield Found("state", Status.WARNING, detail, "make room: a rollback needs a snapshot first")
+    from .who import operator_name
+
+    user = operator_name().partition("@")[0]
+    yield Found(
+        "writers",
+        Status.OK,
+        f"every process of user {user} can write the state, agents of that user too: rollcage guards against their "
+        "accidents, not against a hostile one",
+    )
+
+
+def _settings(context: Context) -> tuple[Trusted | None, list[Found]]:
+    """Look at the settings without asking anything."""
+    from ..core.detect.rules import rules
+    from ..core.trust import load_trusted
+
+    try:
+        trusted = load_trusted(context.repository.top, context.paths, context.config, review=rules)
+    except SettingsError as error:
+        return None, [
+            Found("settings", Status.FAULT, clean(Exception.__str__(each)), "mend the line, then rollcage trust")
+            for each in (error, *error.others)
+        ]
+    except UntrustedError as error:
+        return None, [Found("settings", Status.FAULT, str(error).partition(";")[0], "rollcage trust")]
+    if trusted.message:
+        return trusted, [Found("settings", Status.WARNING, "no rollcage.yml: running on defaults", "rollcage init")]
+    return trusted, [Found("settings", Status.OK, f"trusted, pin {trusted.pin[:12]}")]
+
+
+def _coordination(context: Context) -> Iterator[Found]:
+    held = context.leases.list()
+    engine = context.engine()
+    yield Found("coordination", Status.OK, f"embedded, {len(held)} locks held; engine: {engine or 'none runs'}")
+
+
+def _branch(context: Context) -> Iterator[Found]:
+    branch = context.settings.branch
+    if context.repository.branch_exists(branch):
+        yield Found("branch", Status.OK, branch)
+    else:
+        mend = "make a first commit on it, or name another as branch: in rollcage.yml"
+        yield Found("branch", Status.FAULT, f"there is no branch {branch}, or it has no commit", mend)
+
+
+def _rules(context: Context) -> Iterator[Found]:
+    from ..core.detect.rules import BEHAVIOUR, METRICS
+
+    known = [rule.name for rule in (*METRICS, *BEHAVIOUR)]
+    for name, given in context.settings.rules.items():
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.85)
+        if name not in known and near and given.metric is None:
+            detail = f"'{clean(name)}' is a new rule beside the built-in '{near[0]}'"
+            yield Found("rules", Status.WARNING, detail, f"write {near[0]}, or add metric: {clean(name)} to it")
+
+
+def _checks(context: Context) -> Iterator[Found]:
+    checks = context.settings.checks
+    if not checks:
+        mend = "name a command under checks: in rollcage.yml, then rollcage trust"
+        yield Found("checks", Status.WARNING, "none: nothing tells whether the code works", mend)
+        return
+    services = context.services()
+    top = context.repository.top
+    for check in checks:
+        name = f"check {clean(check.name, limit=40)}"
+        problem = _not_found(check.run, top, check) or (_not_found(check.setup, top, check) if check.setup else "")
+        missing = [path for path in check.link if not (top / path).exists()]
+        if problem:
+            yield Found(name, Status.FAULT, problem, "install it, or correct run: and setup: in rollcage.yml")
+        elif missing:
+            yield Found(name, Status.WARNING, f"link: {', '.join(missing)} is not there", "make it, or correct link:")
+        else:
+            yield _believed(name, services.store.get_note(f"canary:{services.checks.definition(check)}"))
+
+
+def _not_found(command: Sequence[str], top: Path, check: CheckSettings | None = None) -> str:
+    """Say why ``command`` cannot be started; empty where it can."""
+    program = command[0]
+    if "/" in program:
+        folder = top / (check.cwd if check else ".")
+        found = os.access(folder / program, os.X_OK)
+    else:
+        found = shutil.which(program, path=check.env.get("PATH") if check else None) is not None
+    return "" if found else f"there is no command '{clean(program, limit=80)}'"
+
+
+def _believed(name: str, note: str | None) -> Found:
+    """Report what the canary found, if it was tried: see `rollcage.core.checks.canary`."""
+    import json
+
+    if note is None:
+        return Found(name, Status.OK, "its command is there; the first engine tries whether it can be believed")
+    belief = json.loads(note)["belief"]
+    if belief["believed"]:
+        return Found(name, Status.OK, clean(belief["why"]))
+    return Found(name, Status.FAULT, clean(belief["why"]), "until then no commit is blamed by it")
+
+
+def _agents(context: Context) -> Iterator[Found]:
+    for name, agent in context.settings.agents.items():
+        if agent.run and (problem := _not_found(agent.run, context.repository.top)):
+            yield Found(f"agent {name}", Status.FAULT, problem, "install it, or correct run: in rollcage.yml")
+
+
+def _database(context: Context) -> Iterator[Found]:
+    from ..core.data.database import open_database
+
+    settings = context.settings.database
+    if settings is None:
+        yield Found("database", Status.OK, "none named")
+        return
+    database = open_database(settings, context.repository.top)
+    damage = database.integrity()
+    for line in damage:
+        yield Found("database", Status.FAULT, line, "restore it: rollcage snapshots lists what was kept")
+    if damage:
+        return
+    yield Found("database", Status.OK, f"{database.kind}, whole, {len(settings.checks)} checks")
+    for answer in database.check_errors():
+        if answer.count is None:
+            yield Found("database", Status.WARNING, f"check {answer.name}: {answer.detail}", "correct its sql:")
+
+
+def _tracker(context: Context) -> Iterator[Found]:
+    yield Found("tracker", Status.OK, context.settings.tracker.kind)

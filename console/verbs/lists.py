@@ -1,0 +1,227 @@
+"""The lists: agents, locks, incidents, rollbacks, snapshots, the audit log, signals."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ...core.errors import ExitCode
+from ..context import Context
+from ..diagnostics import say
+from ..options import json_option
+from ..output import Column, write_json, write_line, write_list
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from ...core.model import Signal
+
+EVERYTHING = 1_000_000_000
+"""As a limit: all there are. Programs get all; people the newest `SCREENFUL`."""
+SCREENFUL = 200
+
+
+def body(event: str, noun: object) -> dict[str, Any]:
+    """Return ``noun`` as the JSON object of a list."""
+    from ...core.codec import to_json
+
+    return {"event": event, **to_json(noun)}
+
+
+@click.command()
+@json_option()
+@click.pass_obj
+def agents(context: Context, as_json: bool) -> int:
+    """List the agents of the settings and all that run."""
+    from ...core.status import agent_statuses
+    from .health import AGENT_COLUMNS
+
+    write_list(
+        agent_statuses(context.view),
+        AGENT_COLUMNS,
+        as_json=as_json,
+        body=lambda agent: body("agent", agent),
+        empty="no agents: name them under agents: in rollcage.yml, or start one with rollcage run NAME -- CMD",
+    )
+    return ExitCode.DONE
+
+
+@click.command()
+@json_option()
+@click.pass_obj
+def locks(context: Context, as_json: bool) -> int:
+    """List the locks that are held, with who waits for them."""
+    write_list(
+        context.leases.list(),
+        (
+            Column("lock", lambda lease: lease.name),
+            Column("holder", lambda lease: lease.holder),
+            Column("token", lambda lease: lease.token, right=True),
+            Column("expires in s", lambda lease: f"{lease.expires_in_s:.0f}", right=True),
+            Column("since", lambda lease: lease.since),
+            Column("waiting", lambda lease: ", ".join(lease.waiters)),
+        ),
+        as_json=as_json,
+        body=lambda lease: body("lock", lease),
+        empty="no locks are held",
+    )
+    return ExitCode.DONE
+
+
+@click.command()
+@json_option()
+@click.pass_obj
+def incidents(context: Context, as_json: bool) -> int:
+    """List the incidents, newest first."""
+    write_list(
+        context.store.incidents(limit=EVERYTHING),
+        (
+            Column("id", lambda incident: incident.id),
+            Column("severity", lambda incident: incident.severity),
+            Column("state", lambda incident: incident.state),
+            Column("agent", lambda incident: incident.agent),
+            Column("opened", lambda incident: incident.opened),
+            Column("title", lambda incident: incident.title),
+            Column("note", lambda incident: incident.note),
+        ),
+        as_json=as_json,
+        body=lambda incident: body("incident", incident),
+        empty="no incidents",
+    )
+    return ExitCode.DONE
+
+
+@click.command()
+@json_option()
+@click.pass_obj
+def rollbacks(context: Context, as_json: bool) -> int:
+    """List the rollbacks, undos and redos, newest first."""
+    write_list(
+        context.store.rollbacks(EVERYTHING),
+        (
+            Column("id", lambda rollback: rollback.id),
+            Column("kind", lambda rollback: f"{rollback.kind} {rollback.of}".rstrip()),
+            Column("state", lambda rollback: rollback.state),
+            Column("incident", lambda rollback: rollback.incident),
+            Column("option", lambda rollback: rollback.option),
+            Column("by", lambda rollback: rollback.approved_by),
+            Column("started", lambda rollback: rollback.started),
+            Column("before", lambda rollback: rollback.head_before[:12]),
+            Column("after", lambda rollback: rollback.head_after[:12]),
+            Column("note", lambda rollback: rollback.note),
+        ),
+        as_json=as_json,
+        body=lambda rollback: body("rollback", rollback),
+        empty="no rollbacks",
+    )
+    return ExitCode.DONE
+
+
+@click.command()
+@json_option()
+@click.pass_obj
+def snapshots(context: Context, as_json: bool) -> int:
+    """List the snapshots, newest first."""
+    from ...core.detect.rules import show
+
+    write_list(
+        context.store.snapshots(),
+        (
+            Column("id", lambda snapshot: snapshot.id),
+            Column("at", lambda snapshot: snapshot.at),
+            Column("head", lambda snapshot: snapshot.head[:12]),
+            Column("size", lambda snapshot: show(snapshot.size, "B"), right=True),
+            Column("databases", lambda snapshot: ", ".join(snapshot.databases)),
+            Column("why", lambda snapshot: snapshot.why),
+        ),
+        as_json=as_json,
+        body=lambda snapshot: body("snapshot", snapshot),
+        empty="no snapshots",
+    )
+    return ExitCode.DONE
+
+
+@click.command()
+@click.option("--verify", is_flag=True, help="Check the chain instead: exit 1 if a record is missing or altered.")
+@json_option()
+@click.pass_obj
+def audit(context: Context, verify: bool, as_json: bool) -> int:
+    """List who did what, when, why, with what outcome."""
+    if verify:
+        return _verify(context, as_json=as_json)
+    records = context.store.audit_records(EVERYTHING if as_json else SCREENFUL)
+    write_list(
+        records,
+        (
+            Column("seq", lambda record: record.seq, right=True),
+            Column("at", lambda record: record.at),
+            Column("who", lambda record: record.who),
+            Column("what", lambda record: record.what),
+            Column("subject", lambda record: record.subject),
+            Column("outcome", lambda record: record.outcome),
+            Column("why", lambda record: record.why),
+        ),
+        as_json=as_json,
+        body=lambda record: body("audit", record),
+        empty="the audit log is empty",
+    )
+    if not as_json and records and records[0].seq > 1:
+        say(f"these are the newest {len(records)}; --json lists all")
+    return ExitCode.DONE
+
+
+def _verify(context: Context, *, as_json: bool) -> int:
+    report = context.store.verify_audit()
+    if as_json:
+        write_json(body("audit_report", report))
+    elif report.ok:
+        write_line(f"the chain of {report.records} records is whole; its head is {report.head}")
+    else:
+        say(f"the audit log was damaged or altered: {report.problem}; {context.paths.state_db} is its file")
+    return ExitCode.DONE if report.ok else ExitCode.ERROR
+
+
+@click.command()
+@click.option("--export", is_flag=True, help="All of them, as JSON lines that rollcage replay reads.")
+@json_option()
+@click.pass_obj
+def signals(context: Context, export: bool, as_json: bool) -> int:
+    """List what agents and observers reported."""
+    if export or as_json:
+        for signal in _all_signals(context):
+            write_json(signal_body(signal))
+        return ExitCode.DONE
+    newest = context.signals.since(max(0, context.signals.last_seq() - SCREENFUL))
+    write_list(
+        newest,
+        (
+            Column("at", lambda signal: signal.at),
+            Column("agent", lambda signal: signal.agent),
+            Column("kind", lambda signal: signal.kind),
+            Column("name", lambda signal: signal.name),
+            Column("value", lambda signal: "" if signal.value is None else f"{signal.value:g}", right=True),
+            Column("unit", lambda signal: signal.unit),
+            Column("text", lambda signal: signal.text),
+        ),
+        as_json=False,
+        body=signal_body,
+        empty="no signals yet",
+    )
+    if newest and newest[0].seq > 1:
+        say(f"these are the newest {len(newest)}; --json lists all that are kept")
+    return ExitCode.DONE
+
+
+def _all_signals(context: Context) -> Iterator[Signal]:
+    seq, last = 0, context.signals.last_seq()  # up to where it stood at the start: reporting goes on meanwhile
+    while seq < last and (page := context.signals.since(seq)):
+        yield from page
+        seq = page[-1].seq
+
+
+def signal_body(signal: Signal) -> Mapping[str, object]:
+    """Return ``signal`` in the form of recordings: only the keys that it has, without its place in this inbox."""
+    from ...core.codec import to_json
+
+    return {key: value for key, value in to_json(signal).items() if key != "seq" and value not in (None, {})}

@@ -1,0 +1,268 @@
+"""The lists and show: tables for people, JSON lines for programs, from a real store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from rollcage.console.context import Context
+from rollcage.core.model import (
+    CheckOutcome,
+    Finding,
+    Incident,
+    IncidentState,
+    OptionType,
+    RecoveryPlan,
+    Rehearsal,
+    RiskLevel,
+    Rollback,
+    RollbackOption,
+    RollbackState,
+    Severity,
+    Signal,
+    SignalKind,
+    Snapshot,
+    Step,
+    StepState,
+)
+from rollcage.core.plan.recovery import recovery_steps
+from tests.conftest import git
+from tests.console.cli_support import Rollcage, runner
+
+AT = datetime(2026, 11, 20, 14, 2, 31, 120_000, tzinfo=UTC)
+
+
+@pytest.fixture
+def rollcage(capsys: pytest.CaptureFixture[str], repository: Path, monkeypatch: pytest.MonkeyPatch) -> Rollcage:
+    monkeypatch.chdir(repository)
+    return runner(capsys)
+
+
+@pytest.fixture
+def context(repository: Path) -> Iterator[Context]:
+    context = Context(repository)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def filled(context: Context, repository: Path) -> Context:
+    """Fill the state of the repository with one incident, its option, a rollback and a snapshot."""
+    before = git(repository, "rev-parse", "HEAD")
+    (repository / "README").write_text("shop [/] \n")
+    git(repository, "commit", "-q", "-a", "-m", "x")
+    after = git(repository, "rev-parse", "HEAD")
+    store = context.store
+    found = Finding(AT, "check_failed", "executor", Severity.CRITICAL, "tests fail [/]", "check:tests", AT)
+    store.save_incident(
+        Incident(
+            id="inc-1",
+            agent="executor",
+            fingerprint="check:tests",
+            severity=Severity.CRITICAL,
+            title="tests fail [/]",
+            state=IncidentState.WAITING,
+            opened=AT,
+            since=AT,
+            findings=(found,),
+        )
+    )
+    rehearsal = Rehearsal(True, "t" * 40, (), 2, (), (CheckOutcome("tests", True, 1, 0.5),))
+    option = RollbackOption(
+        id="opt-1.1",
+        incident="inc-1",
+        rank=1,
+        type=OptionType.SINGLE_COMMIT,
+        target_commits=(after,),
+        affected_files=("README",),
+        estimated_recovery_time=4.0,
+        risk_level=RiskLevel.CRITICAL,
+        risk_points=9,
+        risk_factors=(),
+        side_effects=(),
+        required_validation=("tests",),
+        plan_hash="a" * 64,
+        rehearsal=rehearsal,
+    )
+    plan = RecoveryPlan(
+        option="opt-1.1",
+        incident="inc-1",
+        type=OptionType.SINGLE_COMMIT,
+        agent="executor",
+        branch="main",
+        head=after,
+        tree="t" * 40,
+        targets=(after,),
+        message="Take back x",
+        steps=tuple(recovery_steps(OptionType.SINGLE_COMMIT, ["executor"], has_checks=True)),
+        plan_hash="a" * 64,
+        diff="-shop [/]\n+shop\n",
+        loses="lose 2 lines",
+    )
+    store.save_options("inc-1", [(option, plan)])
+    store.save_rollback(
+        Rollback(
+            "rb-1", "inc-1", "opt-1.1", "a" * 64, "rollback", RollbackState.DONE, "ann@host", AT, before, after, AT
+        )
+    )
+    store.save_step(Step("rb-1", 1, 1, "stop_agent", "executor", StepState.DONE, AT, AT))
+    store.save_snapshot(Snapshot("snap-1", AT, "inc-1", before, "/nowhere", 1_500_000, (), ("app.db",)))
+    context.signals.put(
+        [
+            Signal(AT, "executor", SignalKind.METRIC, "memory_usage", 3e9, unit="B"),
+            Signal(AT, "executor", SignalKind.ERROR, "error", text="é [/]\x1b[31m"),
+        ]
+    )
+    return context
+
+
+LISTS = ["agents", "locks", "incidents", "rollbacks", "snapshots", "audit", "signals", "options"]
+
+
+@pytest.mark.parametrize("verb", LISTS)
+def test_an_empty_list_is_empty_for_programs_and_a_sentence_for_people(rollcage: Rollcage, verb: str) -> None:
+    machine, person = rollcage(verb, "--json"), rollcage(verb)
+    assert (machine.code, machine.out) == (0, "")
+    assert (person.code, person.out) == (0, "")
+    assert person.err.startswith("rollcage: ")
+
+
+@pytest.mark.parametrize(
+    ("verb", "name", "id_"),
+    [
+        ("incidents", "incident", "inc-1"),
+        ("options", "option", "opt-1.1"),
+        ("rollbacks", "rollback", "rb-1"),
+        ("snapshots", "snapshot", "snap-1"),
+    ],
+)
+def test_lists_are_json_lines_for_programs_and_tables_for_people(
+    rollcage: Rollcage, filled: Context, verb: str, name: str, id_: str
+) -> None:
+    (record,) = rollcage(verb, "--json").records
+    assert (record["event"], record["id"]) == (name, id_)
+    header, row = rollcage(verb).out.splitlines()
+    assert header.startswith("id ")
+    assert row.startswith(f"{id_} ")
+
+
+def test_the_option_has_the_documented_form(rollcage: Rollcage, filled: Context) -> None:
+    (record,) = rollcage("options", "inc-1", "--json").records
+    assert record.keys() == {
+        *("event", "id", "incident", "rank", "type", "target_commits", "affected_files", "estimated_recovery_time"),
+        *("risk_level", "risk_points", "risk_factors", "side_effects", "required_validation", "plan_hash", "rehearsal"),
+    }
+    assert record["rehearsal"].keys() == {"applies", "tree", "conflicts", "lost_lines", "lost_commits", "checks"}
+
+
+def test_foreign_text_is_no_markup_and_no_escape(rollcage: Rollcage, filled: Context) -> None:
+    assert "tests fail [/]" in rollcage("incidents").out
+    for verb in ("signals", "incidents"):
+        assert "\x1b" not in rollcage(verb).out
+
+
+def test_signals_are_exported_as_replay_reads_them(rollcage: Rollcage, filled: Context, tmp_path: Path) -> None:
+    exported = rollcage("signals", "--export")
+    assert exported.records == [
+        {
+            "at": "2026-11-20T14:02:31.120000Z",
+            "agent": "executor",
+            "kind": "metric",
+            "name": "memory_usage",
+            "value": 3e9,
+            "unit": "B",
+        },
+        {
+            "at": "2026-11-20T14:02:31.120000Z",
+            "agent": "executor",
+            "kind": "error",
+            "name": "error",
+            "text": "é [/]",
+        },
+    ]
+    (tmp_path / "signals.jsonl").write_text(exported.out)
+    replayed = rollcage("replay", str(tmp_path / "signals.jsonl"))
+    assert (replayed.code, replayed.out) == (0, "")
+
+
+def test_replay_prints_findings_by_other_rules_also_outside_of_a_repository(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = {"at": "2026-11-20T14:02:31Z", "agent": "a", "kind": "metric", "name": "queue", "value": 150}
+    (tmp_path / "signals.jsonl").write_text(json.dumps(line) + "\n")
+    (tmp_path / "rules.yml").write_text("rules: {queue: {warning: 100}}\n")
+    replay = runner(capsys)
+    assert replay("replay", "signals.jsonl", "--json").records == []
+    (finding,) = replay("replay", "signals.jsonl", "--rules", "rules.yml", "--json").records
+    assert (finding["event"], finding["rule"], finding["severity"]) == ("finding", "queue", "warning")
+    (tmp_path / "signals.jsonl").write_text("{}\n")
+    damaged = replay("replay", "signals.jsonl")
+    assert damaged.code == 2
+    assert "line 1" in damaged.err
+
+
+@pytest.mark.parametrize(
+    ("id_", "says"),
+    [
+        ("inc-1", ["tests fail", "check_failed", "opt-1.1"]),
+        ("opt-1.1", ["SINGLE_COMMIT", "loses: lose 2 lines", "--plan aaaaaaaaaaaa --confirm 'lose 2 lines'"]),
+        ("rb-1", ["by ann@host", "stop_agent executor"]),
+        ("snap-1", ["app.db"]),
+    ],
+)
+def test_show_tells_all_of_one(rollcage: Rollcage, filled: Context, id_: str, says: list[str]) -> None:
+    shown = rollcage("show", id_)
+    assert shown.code == 0
+    for text in says:
+        assert text in shown.out
+    (record,) = rollcage("show", id_, "--json").records
+    assert record["id"] == id_
+
+
+def test_show_diff_is_the_change_alone(rollcage: Rollcage, filled: Context) -> None:
+    assert rollcage("show", "opt-1.1", "--diff").out == "-shop [/]\n+shop\n\n"
+    shown = rollcage("show", "rb-1", "--diff")
+    assert "+shop [/]" in shown.out
+    assert rollcage("show", "inc-1", "--diff").code == 2
+
+
+def test_health_is_the_exit_code(rollcage: Rollcage, filled: Context) -> None:
+    ran = rollcage("health", "--json")
+    (report,) = ran.records
+    assert ran.code == 4
+    assert report["overall_status"] == "CRITICAL"
+    assert report.keys() >= {
+        *("timestamp", "overall_status", "agent_statuses", "performance_metrics", "quality_metrics", "recommendations"),
+    }
+    assert rollcage("health").out.startswith("CRITICAL")
+
+
+def test_health_of_a_quiet_repository_is_0(rollcage: Rollcage) -> None:
+    assert rollcage("health").code == 0
+
+
+def test_audit_is_verified(rollcage: Rollcage, context: Context) -> None:
+    import sqlite3
+
+    rollcage("init")
+    assert rollcage("audit", "--verify").code == 0
+    with sqlite3.connect(context.paths.state_db) as connection:
+        connection.execute("UPDATE audit SET body = replace(body, 'rollcage.yml', 'harmless.yml')")
+    connection.close()
+    ran = rollcage("audit", "--verify")
+    assert ran.code == 1
+    assert "record 1" in ran.err
+    assert rollcage("audit", "--verify", "--json").records[0]["ok"] is False
+
+
+def test_locks_show_who_holds_them(rollcage: Rollcage, context: Context) -> None:
+    held = context.leases.acquire("issue/42", "executor", ttl=60)
+    (record,) = rollcage("locks", "--json").records
+    assert (record["event"], record["name"], record["token"]) == ("lock", "issue/42", held.token)
+    assert "issue/42" in rollcage("locks").out
+    assert rollcage("show", "issue/42", "--json").records[0]["holder"] == "executor"
