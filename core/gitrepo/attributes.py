@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from .mirror import Mirror
 from .objects import empty_tree, read_blobs
-from .paths import raw
+from .paths import quoted, raw
 
 _SPECIAL = re.compile(rb"[*?\[\]\\]")
 
@@ -45,7 +45,7 @@ def _below(folder: bytes, content: bytes) -> bytes:
             continue
         anchored = b"/" in pattern.removesuffix(b"/")
         whole = place + (b"/" if anchored else b"/**/") + pattern.removeprefix(b"/")
-        lines.append(b'"' + whole.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"' + rest + b"\n")
+        lines.append(quoted(whole) + rest + b"\n")
     return b"".join(lines)
 
 

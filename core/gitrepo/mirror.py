@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock
@@ -44,7 +46,6 @@ class Mirror:
         """Take the user's repository and the folder ``mirror.git``; `ensure` before use."""
         self.repository, self.path = repository, path.absolute()
         self.git = Git(self.path, bare=True, isolated=True)
-        self._lock_path = self.path.with_name(self.path.name + ".lock")
 
     @property
     def objects(self) -> Path:
@@ -56,28 +57,24 @@ class Mirror:
 
         Raises StoreError if it cannot be written.
         """
-        try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with FileLock(self._lock_path):
-                lay_out(
-                    self.path,
-                    alternates=(self.repository.common_dir / "objects",),
-                    object_format=self.repository.object_format(),
-                )
-                self._follow_shallow()
-        except OSError as error:
-            place = clean(str(error.filename or self.path))
-            raise StoreError(f"cannot write {place}: {error.strerror}; make room or mend its permissions") from error
+        with self._locked():
+            lay_out(
+                self.path,
+                alternates=(self.repository.common_dir / "objects",),
+                object_format=self.repository.object_format(),
+            )
+            self._follow_shallow()
 
     def keep(self, sha: str, why: str) -> str:
         """Make ``sha`` and all it reaches part of the mirror itself, for ever; return the name of the ref that does it.
 
         Afterwards it survives whatever happens to the user's repository. ``why`` becomes part of the ref's name.
-        The first call copies the history, later ones what is new. Durable when it returns. Raises GitError.
+        The first call copies the history, later ones what is new. Durable when it returns. Raises GitError if there
+        is no such object or it cannot be copied, StoreError if the mirror cannot be written.
         """
         reason = re.sub(r"[^a-z0-9]+", "-", why.lower()).strip("-")[:60] or "kept"
         ref = f"{KEPT_REFS}/{reason}/{revision(sha)}"
-        with FileLock(self._lock_path):
+        with self._locked():
             if self.git.run("show-ref", "--verify", "--quiet", ref, ok=(0, 1)).status == 0:
                 return ref
             whole = self.git.text("for-each-ref", "--format=^%(objectname)", KEPT_REFS)
@@ -87,6 +84,16 @@ class Mirror:
             self.git.run(*durably, "pack-objects", "--quiet", "--revs", "--non-empty", pack, stdin=wanted)
             self.git.run(*durably, "update-ref", ref, sha)
         return ref
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with FileLock(self.path.with_name(self.path.name + ".lock")):
+                yield
+        except OSError as error:
+            place = clean(os.fsdecode(error.filename or self.path))
+            raise StoreError(f"cannot write {place}: {error.strerror}; make room or mend its permissions") from error
 
     def _follow_shallow(self) -> None:
         """In a shallow clone the history ends where git's file says so; the mirror must see the same end."""

@@ -31,7 +31,8 @@ def raw(text: str) -> bytes:
 
 def quoted(path: bytes) -> bytes:
     """Return ``path`` in double quotes, C-quoted: as fast-import and alternates files take any name."""
-    return shown(path).encode() if (text := shown(path)).startswith('"') else b'"' + text.encode() + b'"'
+    text = shown(path).encode()
+    return text if text.startswith(b'"') else b'"' + text + b'"'
 
 
 def _quoted(char: str) -> str:

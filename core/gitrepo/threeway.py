@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import GitError
+from ..errors import GitError, StoreError
 from ..text import clean
 from .attributes import attributes
 from .git import Git
@@ -40,22 +40,32 @@ class Merged:
 
 
 def merge_trees(mirror: Mirror, merges: Sequence[Merge], *, attributes_of: str) -> list[Merged]:
-    """Return the outcome of each merge, with the attributes of the tree ``attributes_of``. Raises GitError."""
+    """Return the outcome of each merge, with the attributes of the tree ``attributes_of``.
+
+    Raises GitError, and StoreError if the temporary folder cannot be written.
+    """
     if not merges:
         return []
-    with tempfile.TemporaryDirectory(prefix="rollcage-rehearsal-") as folder:
-        place = Path(folder)
-        object_format = "sha1" if len(attributes_of) == 40 else "sha256"
-        lay_out(place, alternates=(mirror.objects,), object_format=object_format, durable=False)
-        (place / "info/attributes").write_bytes(attributes(mirror, attributes_of))
-        git = Git(place, bare=True, isolated=True)
-        sides = _write_sides(git, merges)
-        to_mirror = {
-            "GIT_OBJECT_DIRECTORY": str(mirror.objects),
-            "GIT_ALTERNATE_OBJECT_DIRECTORIES": quoted(os.fsencode(place / "objects")).decode(),
-        }
-        pairs = "".join(f"{ours} {theirs}\n" for ours, theirs in sides)
-        out = git.run("merge-tree", "--write-tree", "--stdin", stdin=pairs.encode(), env=to_mirror).out
+    try:
+        with tempfile.TemporaryDirectory(prefix="rollcage-rehearsal-") as folder:
+            return _merge_in(Path(folder), mirror, merges, attributes_of)
+    except OSError as error:
+        place = clean(str(error.filename or tempfile.gettempdir()))
+        raise StoreError(f"cannot rehearse in {place}: {error.strerror}; make room there, or set TMPDIR") from error
+
+
+def _merge_in(place: Path, mirror: Mirror, merges: Sequence[Merge], attributes_of: str) -> list[Merged]:
+    object_format = "sha1" if len(attributes_of) == 40 else "sha256"
+    lay_out(place, alternates=(mirror.objects,), object_format=object_format, durable=False)
+    (place / "info/attributes").write_bytes(attributes(mirror, attributes_of))
+    git = Git(place, bare=True, isolated=True)
+    sides = _write_sides(git, merges)
+    pairs = "".join(f"{ours} {theirs}\n" for ours, theirs in sides).encode()
+    to_mirror = {
+        "GIT_OBJECT_DIRECTORY": str(mirror.objects),
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES": quoted(os.fsencode(place / "objects")).decode(),
+    }
+    out = git.run("merge-tree", "--write-tree", "--stdin", stdin=pairs, env=to_mirror).out
     return list(_outcomes(out, sides))
 
 
@@ -67,10 +77,8 @@ def _write_sides(git: Git, merges: Sequence[Merge]) -> list[tuple[str, str]]:
         lines.append("reset refs/heads/none")
         lines += _commit(base, merge.base) + _commit(ours, merge.ours) + _commit(theirs, merge.theirs, parent=base)
         lines += [f"get-mark :{ours}", f"get-mark :{theirs}"]
-    stream = "\n".join([*lines, "done", ""])
-    ids = git.text(
-        "-c", "core.fsync=none", "fast-import", "--quiet", "--done", stdin=stream.encode("ascii")
-    ).split("\n")  # fmt: skip
+    stream = "\n".join([*lines, "done", ""]).encode()
+    ids = git.text("-c", "core.fsync=none", "fast-import", "--quiet", "--done", stdin=stream).split("\n")
     return list(zip(ids[0::2], ids[1::2], strict=True))
 
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rollcage.core.errors import GitError
+from rollcage.core.errors import GitError, StoreError
 from rollcage.core.gitrepo.mirror import Mirror
 from rollcage.core.gitrepo.rehearse import (
     Reversal,
@@ -340,6 +341,14 @@ def test_attributes_are_those_of_the_commit(
     assert clashed == {"x", "deep/x", "deep/er [1]/x"} - united
 
 
+def test_attributes_below_a_folder_of_any_name(repository: Path, mirror: Mirror) -> None:
+    odd = 'o"d\nd [*] \\ é'
+    commit(repository, {f"{odd}/x": "1\n", "x": "1\n", f"{odd}/.gitattributes": "x merge=union\n"})
+    target = commit(repository, {f"{odd}/x": "2\n"})
+    commit(repository, {f"{odd}/x": "3\n"})
+    assert one(mirror, repository, target).reason == ""
+
+
 def test_neither_drivers_nor_attributes_of_the_user_count(repository: Path, mirror: Mirror, own_home: Path) -> None:
     target = union_history(repository, {".gitattributes": "* merge=mine\n"})
     driver = f'[merge "mine"]\n\tdriver = touch {own_home}/ran\n[core]\n\tattributesFile = {own_home}/attributes\n'
@@ -389,6 +398,27 @@ def test_nothing_changes_in_the_users_repository_and_nothing_is_left_behind(
     )
     ours = {line for line in objects if line.endswith("commit")}
     assert {line.split()[0] for line in ours} == {*git(repository, "rev-list", "--all").split()}
+
+
+def test_many_threads_at_once(repository: Path, mirror: Mirror) -> None:
+    shas = [commit(repository, {"a": f"{number}\n", f"f{number}": TEXT}) for number in range(6)]
+
+    def work(_: int) -> list[Reversal]:
+        mirror.ensure()
+        mirror.keep(shas[-1], "threads")
+        return rehearse_reverts(mirror, shas[-1], shas)
+
+    with ThreadPoolExecutor(6) as threads:
+        first, *others = threads.map(work, range(6))
+    assert all(other == first for other in others)
+
+
+def test_no_room_for_a_rehearsal_is_a_clear_error(
+    repository: Path, mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(StoreError, match=r"cannot rehearse in .*gone.*TMPDIR"):
+        one(mirror, repository, head_of(repository))
 
 
 def test_the_number_of_processes_does_not_grow_with_the_targets(
