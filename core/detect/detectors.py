@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
@@ -59,6 +60,11 @@ class Detectors:
         """Take up what was reported before a restart, oldest first: it is not reported again, and its end is."""
         for finding in findings:
             self._episodes.resume(finding)
+
+    def forget(self, findings: Iterable[Finding]) -> None:
+        """Drop the episodes of a settled incident: trouble that is still there, or comes again, is reported anew."""
+        for finding in findings:
+            self._episodes.resume(replace(finding, ended=True))
 
     def bands(self) -> tuple[Reading, ...]:
         """Return the newest value and band of every metric that has a rule, by agent and rule."""

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from math import isfinite
 from statistics import median
 
-from ..model import Finding, Severity, Signal, SignalKind
+from ..model import AgentState, Finding, Severity, Signal, SignalKind
 from .episodes import Episodes
 from .robust import Block, Blocks, mann_kendall, theil_sen
 from .rules import Rule, in_unit_of, show
@@ -38,7 +38,7 @@ _COLLAPSE = 0.5
 class LeakDetector:
     """Looks at one metric of each agent, ``memory_usage`` unless the rule says otherwise, a full window at a time."""
 
-    kinds = frozenset({SignalKind.METRIC})
+    kinds = frozenset({SignalKind.METRIC, SignalKind.STATE})
 
     def __init__(self, rule: Rule, unit: str, episodes: Episodes) -> None:
         """Take the rule ``resource_leak`` (its ``for:`` is the window), the metric's unit, and the episodes."""
@@ -46,7 +46,12 @@ class LeakDetector:
         self._series: dict[str, Blocks] = {}
 
     def feed(self, signal: Signal) -> list[Finding]:
-        """Add one value; look at the window whenever a block is complete."""
+        """Add one value; look at the window whenever a block is complete. A process that starts begins anew."""
+        if signal.kind is SignalKind.STATE:
+            if signal.name != AgentState.STARTING:
+                return []
+            self._series.pop(signal.agent, None)
+            return self._end(signal, "began anew: the agent was started again")
         if signal.name != self._rule.metric or signal.value is None or not isfinite(signal.value):
             return []
         series = self._series.get(signal.agent)
@@ -65,7 +70,7 @@ class LeakDetector:
         return []
 
     def _end(self, signal: Signal, how: str) -> list[Finding]:
-        return self._episodes.end(signal.agent, self._rule.name, signal.at, f"{signal.name} {how}", (signal,))
+        return self._episodes.end(signal.agent, self._rule.name, signal.at, f"{self._rule.metric} {how}", (signal,))
 
     def _look(self, signal: Signal, blocks: Sequence[Block]) -> list[Finding]:
         times = [block.start for block in blocks]

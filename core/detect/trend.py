@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from math import isfinite
 from statistics import median
 
-from ..model import Finding, Severity, Signal, SignalKind
+from ..model import AgentState, Finding, Severity, Signal, SignalKind
 from .episodes import Episodes
 from .robust import Block, Blocks, mann_kendall, theil_sen
 from .rules import Band, Rule, in_unit_of, show
@@ -30,7 +30,7 @@ _OVER = 1.0
 class TrendDetector:
     """Extrapolates every metric that has a critical edge; one finding a trend, one when it is over."""
 
-    kinds = frozenset({SignalKind.METRIC, SignalKind.DATA})
+    kinds = frozenset({SignalKind.METRIC, SignalKind.DATA, SignalKind.STATE})
 
     def __init__(self, rules: Sequence[Rule], own: Rule, episodes: Episodes) -> None:
         """Take the rules that have bands, the rule ``trend`` (its ``for:`` is the window), and the episodes."""
@@ -42,7 +42,9 @@ class TrendDetector:
         self._blocks: dict[tuple[str, str], Blocks] = {}
 
     def feed(self, signal: Signal) -> list[Finding]:
-        """Add one value; look at the trend whenever a block is complete."""
+        """Add one value; look at the trend whenever a block is complete. An agent that starts begins anew."""
+        if signal.kind is SignalKind.STATE:
+            return self._begin_anew(signal) if signal.name == AgentState.STARTING else []
         rules = self._rules.get(signal.name)
         if rules is None or signal.value is None or not isfinite(signal.value):
             return []
@@ -60,9 +62,17 @@ class TrendDetector:
         """Return nothing: only values tell about values."""
         return []
 
+    def _begin_anew(self, signal: Signal) -> list[Finding]:
+        ended: list[Finding] = []
+        for agent, rule in [key for key in self._blocks if key[0] == signal.agent]:
+            del self._blocks[agent, rule]
+            summary = f"{rule} begins anew: {agent} was started again"
+            ended += self._episodes.end(agent, _fingerprint(rule), signal.at, summary, (signal,))
+        return ended
+
     def _look(self, rule: Rule, signal: Signal, value: float, blocks: Sequence[Block]) -> list[Finding]:
         assert rule.critical is not None  # others are not kept
-        fingerprint = f"{rule.name}:trend"
+        fingerprint = _fingerprint(rule.name)
         bad = -1.0 if rule.below else 1.0
         times = [block.start for block in blocks]
         values = [bad * block.mean for block in blocks]
@@ -99,3 +109,7 @@ class TrendDetector:
                 signals=(signal,),
             )
         )
+
+
+def _fingerprint(rule: str) -> str:
+    return f"{rule}:trend"

@@ -32,6 +32,14 @@ def test_without_a_suspect_it_is_everybodys() -> None:
     assert (found.agent, found.summary) == (EVERYBODY, "check tests fails")
 
 
+def test_once_its_incident_is_settled_a_check_that_still_fails_is_reported_anew() -> None:
+    detectors = build(Settings())
+    first = detectors.feed(check(0, "failed"))
+    assert detectors.feed(check(1, "failed")) == []
+    detectors.forget(first)
+    assert short(detectors.feed(check(2, "failed"))) == [("check:tests", "critical")]
+
+
 @pytest.mark.parametrize("result", ["flaky", "unknown", "passed"])
 def test_nothing_else_is_a_finding(result: str) -> None:
     assert run(check(0, result)) == []

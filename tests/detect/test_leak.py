@@ -9,10 +9,10 @@ import pytest
 
 from rollcage.core.config import RuleSettings, Settings
 from rollcage.core.detect.detectors import build
-from rollcage.core.model import Finding, Severity
+from rollcage.core.model import Finding, Severity, SignalKind
 
 from . import series
-from .signals import GB, at, feed, metric, short
+from .signals import GB, at, feed, metric, short, signal
 
 ONLY_LEAK = Settings(
     rules={
@@ -82,3 +82,12 @@ def test_a_shorter_window_finds_it_sooner() -> None:
     quick = Settings(rules={**ONLY_LEAK.rules, "resource_leak": RuleSettings.model_validate({"for": 30})})
     values = (metric(i, "memory_usage", 0.5 * GB + 5e6 * i) for i in range(40))
     assert short(feed(build(quick), values)) == [("resource_leak", "critical")]
+
+
+def test_an_agent_that_is_started_again_begins_anew() -> None:
+    detectors = build(ONLY_LEAK)
+    feed(detectors, (metric(i, "memory_usage", 2 * GB + 1e6 * i) for i in range(1_000)))
+    assert short(detectors.open()) == [("resource_leak", "critical")]
+    found = detectors.feed(signal(1_001, SignalKind.STATE, "starting"))
+    assert short(found) == [("resource_leak", "ended")]
+    assert detectors.health() == {}

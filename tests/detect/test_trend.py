@@ -9,9 +9,9 @@ import pytest
 
 from rollcage.core.config import RuleSettings, Settings
 from rollcage.core.detect.detectors import build
-from rollcage.core.model import Finding, Severity
+from rollcage.core.model import Finding, Severity, SignalKind
 
-from .signals import GB, at, metric, short
+from .signals import GB, at, metric, short, signal
 
 ONLY_TREND = Settings(
     rules={
@@ -66,6 +66,15 @@ def test_it_is_over_when_the_metric_no_longer_heads_there() -> None:
         ("memory_usage:trend", "warning"),
         ("memory_usage:trend", "ended"),
     ]
+
+
+def test_an_agent_that_is_started_again_begins_anew() -> None:
+    detectors = build(ONLY_TREND)
+    for i in range(600):
+        detectors.feed(metric(i, "memory_usage", 4 * GB + 3e6 * i))
+    assert ("memory_usage:trend", "warning") in short(detectors.open())
+    found = detectors.feed(signal(601, SignalKind.STATE, "starting"))
+    assert short(found) == [("memory_usage:trend", "ended")]
 
 
 @pytest.mark.parametrize(
