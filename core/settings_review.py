@@ -62,8 +62,6 @@ def unsupported(settings: Settings) -> Iterator[Problem]:
         (("workflows",), bool(settings.workflows), "[]"),
         (("operators",), bool(settings.operators), "[]"),
         (("notify",), bool(settings.notify), "[]"),
-        (("console", "keymap"), bool(settings.console.keymap), "{}"),
-        (("console", "quiet_hours"), settings.console.quiet_hours is not None, "null"),
         *((("agents", name, "match"), agent.match is not None, "null") for name, agent in settings.agents.items()),
     )
     for path, is_asked, allowed in asked:

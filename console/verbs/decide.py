@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
-import subprocess
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -64,11 +60,10 @@ def approve(context: Context, option: str, plan_hash: str, confirm: str) -> int:
 
 @click.command()
 @click.argument("option")
-@click.option("--reason", default="", help="Why, for the audit log.")
 @click.pass_obj
-def reject(context: Context, option: str, reason: str) -> int:
+def reject(context: Context, option: str) -> int:
     """Reject OPTION: nothing is taken back."""
-    context.operator().reject(option, reason)
+    context.operator().reject(option)
     return _recorded(context, f"rejected {option}")
 
 
@@ -77,10 +72,12 @@ def reject(context: Context, option: str, reason: str) -> int:
 @click.pass_obj
 def edit(context: Context, option: str) -> int:
     """Change the plan of OPTION in $EDITOR; it is rehearsed again."""
+    from ..editor import edit_text
+
     operator = context.operator()
     before = after = operator.plan_yaml(option)
     while True:
-        after = _edited(after)
+        after = edit_text(after, os.environ, suffix=".yaml")
         if after == before:
             say("nothing was changed")
             return ExitCode.DONE
@@ -91,21 +88,6 @@ def edit(context: Context, option: str) -> int:
             say(problem)
         if not context.interactive or not click.confirm("Edit it again?", default=True, err=True):
             raise UsageError(f"{option} is as it was")
-
-
-def _edited(text: str) -> str:
-    """Let the operator edit ``text``; return what they saved."""
-    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
-    with tempfile.TemporaryDirectory(prefix="rollcage-") as folder:  # mode 0700
-        file = Path(folder) / "plan.yaml"
-        file.write_text(text, encoding="utf-8")
-        try:
-            done = subprocess.run([*shlex.split(editor), str(file)], check=False)
-        except (OSError, ValueError) as error:
-            raise UsageError(f"cannot start the editor '{editor}': {error}; set EDITOR") from error
-        if done.returncode != 0:
-            raise UsageError(f"the editor '{editor}' ended with exit code {done.returncode}; nothing was changed")
-        return file.read_text(encoding="utf-8", errors="replace")
 
 
 @click.command()

@@ -46,15 +46,14 @@ def stop(context: Context, agent: str | None, everybody: bool, yes: bool) -> int
     """Stop AGENT with all its processes, until it is resumed."""
     if (agent is None) != everybody:
         raise UsageError("name one agent, or --all")
-    operator = context.operator()
     if agent is not None:
-        return _carry_out(context, [operator.stop_agent(_known(context, agent))])
+        return _carry_out(context, [context.operator().stop_agent(_known(context, agent))])
     names = _running(context)
     if not names:
         say("no agent runs")
         return ExitCode.DONE
     confirm(context, f"Stop {', '.join(names)}?", yes=yes, what="stop --all")
-    return _carry_out(context, operator.stop_all(names))
+    return _carry_out(context, context.operator().stop_all(names))
 
 
 @click.command()

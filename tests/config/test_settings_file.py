@@ -195,8 +195,6 @@ def test_all_mistakes_are_found_in_the_order_of_their_lines() -> None:
         "workflows: [a.yml]",
         "operators: [{name: ann}]",
         "notify: [env: NAME]",
-        "console: {keymap: {quit: q}}",
-        "console: {quiet_hours: '22:00-07:00'}",
         "agents: {a: {match: x}}",
     ],
 )
