@@ -125,9 +125,13 @@ class _Watch:
             was = work.running
             held = signal.attrs.get("hold") not in {None, "", Hold.NONE.value}
             work.running = signal.name == AgentState.RUNNING and not held
-            if work.running and not was:
-                work.step, work.since, work.expected, work.heard = "", None, None, signal.at
-            return work, work.running
+            if not work.running:
+                work.since = None
+            elif not was:  # after a hold the step goes on, its time begins anew
+                work.step = work.step if "hold" in signal.attrs else ""
+                work.since = signal.at if work.step else None
+                work.expected, work.heard = None, signal.at
+            return work, work.running and not was
         if signal.kind is SignalKind.METRIC and signal.name in SAMPLED:
             return work, False
         work.heard = signal.at if work.heard is None else max(work.heard, signal.at)
@@ -170,10 +174,7 @@ class LoopDetector(_Watch):
         before = self._work.get(signal.agent)
         step = before.step if before else ""
         work, _ = self._note(signal)
-        stopped = signal.kind is SignalKind.STATE and not work.running
-        if stopped:
-            work.step, work.since = "", None
-        if stopped or work.step != step:
+        if work.since is None or work.step != step:
             return self._episodes.end(signal.agent, self._rule.name, signal.at, f"no longer in step {step}", (signal,))
         return []
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 
-from ..model import Finding, Severity, Signal
+from ..model import AgentState, Finding, Severity, Signal
 
 
 class Episodes:
@@ -51,3 +51,8 @@ class Episodes:
             self._open.pop(key, None)
         else:
             self._open[key] = finding
+
+
+def began_anew(signal: Signal) -> bool:
+    """Return whether a state signal says that its agent was started, not that something holds it or no longer does."""
+    return signal.name == AgentState.STARTING and "hold" not in signal.attrs

@@ -20,8 +20,8 @@ from datetime import UTC, datetime
 from math import isfinite
 from statistics import median
 
-from ..model import AgentState, Finding, Severity, Signal, SignalKind
-from .episodes import Episodes
+from ..model import Finding, Severity, Signal, SignalKind
+from .episodes import Episodes, began_anew
 from .robust import Block, Blocks, mann_kendall, theil_sen
 from .rules import Rule, in_unit_of, show
 
@@ -48,7 +48,7 @@ class LeakDetector:
     def feed(self, signal: Signal) -> list[Finding]:
         """Add one value; look at the window whenever a block is complete. A process that starts begins anew."""
         if signal.kind is SignalKind.STATE:
-            if signal.name != AgentState.STARTING:
+            if not began_anew(signal):
                 return []
             self._series.pop(signal.agent, None)
             return self._end(signal, "began anew: the agent was started again")

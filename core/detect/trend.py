@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from math import isfinite
 from statistics import median
 
-from ..model import AgentState, Finding, Severity, Signal, SignalKind
-from .episodes import Episodes
+from ..model import Finding, Severity, Signal, SignalKind
+from .episodes import Episodes, began_anew
 from .robust import Block, Blocks, mann_kendall, theil_sen
 from .rules import Band, Rule, in_unit_of, show
 
@@ -44,7 +44,7 @@ class TrendDetector:
     def feed(self, signal: Signal) -> list[Finding]:
         """Add one value; look at the trend whenever a block is complete. An agent that starts begins anew."""
         if signal.kind is SignalKind.STATE:
-            return self._begin_anew(signal) if signal.name == AgentState.STARTING else []
+            return self._begin_anew(signal) if began_anew(signal) else []
         rules = self._rules.get(signal.name)
         if rules is None or signal.value is None or not isfinite(signal.value):
             return []

@@ -88,6 +88,15 @@ class TestLoop:
         feed(detectors, [signal(6_100, SignalKind.STATE, "completed")])
         assert of("infinite_loop", detectors.tick(at(20_000))) == []
 
+    def test_the_time_that_an_agent_stands_by_does_not_count(self) -> None:
+        detectors = build(Settings())
+        feed(detectors, [running(), step(1, "a"), running(3_000, hold="standby")])
+        assert detectors.tick(at(9_000)) == []
+        feed(detectors, [running(9_000, hold="none")])
+        assert of("infinite_loop", detectors.tick(at(12_600))) == []
+        (found,) = of("infinite_loop", detectors.tick(at(12_601)))
+        assert found.since == at(9_000)
+
 
 class TestSilence:
     """5 min without a sign of life from an agent that is running."""
@@ -115,6 +124,13 @@ class TestSilence:
         detectors = build(Settings())
         feed(detectors, [running(), last])
         assert detectors.tick(at(3_000)) == []
+
+    def test_being_told_again_that_it_runs_is_no_sign_of_life(self) -> None:
+        detectors = build(Settings())
+        feed(detectors, [running()])
+        assert len(detectors.tick(at(301))) == 1
+        assert detectors.feed(running(302)) == []
+        assert detectors.tick(at(303)) == []
 
     def test_one_never_seen_running_is_not(self) -> None:
         detectors = build(Settings())
