@@ -71,4 +71,7 @@ def iso(moment: datetime) -> str:
 def parse_iso(text: str) -> datetime:
     """Read ISO 8601; a time without an offset counts as UTC. Raises ValueError."""
     moment = datetime.fromisoformat(text)
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f"{text} lies outside the years 1 to 9999 in UTC") from error
