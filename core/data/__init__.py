@@ -1,0 +1,1 @@
+"""Databases and file trees: integrity checks, snapshot, restore."""
