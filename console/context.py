@@ -75,12 +75,12 @@ class Context:
 
         Raises SettingsError where they are wrong, UntrustedError where they are not trusted.
         """
-        from ..core.detect.rules import rules
         from ..core.errors import UntrustedError
         from ..core.trust import load_trusted
+        from .review import review
 
         def load() -> Trusted:
-            return load_trusted(self.repository.top, self.paths, self.config, review=rules)
+            return load_trusted(self.repository.top, self.paths, self.config, review=review)
 
         try:
             trusted = load()

@@ -201,11 +201,11 @@ def _state(context: Context) -> Iterator[Found]:
 
 def _settings(context: Context) -> tuple[Trusted | None, list[Found]]:
     """Look at the settings without asking anything."""
-    from ..core.detect.rules import rules
     from ..core.trust import load_trusted
+    from .review import review
 
     try:
-        trusted = load_trusted(context.repository.top, context.paths, context.config, review=rules)
+        trusted = load_trusted(context.repository.top, context.paths, context.config, review=review)
     except SettingsError as error:
         return None, [
             Found("settings", Status.FAULT, clean(Exception.__str__(each)), "mend the line, then rollcage trust")

@@ -62,12 +62,12 @@ def _body(finding: Finding) -> dict[str, object]:
 def _settings(context: Context, rules_file: Path | None) -> Settings:
     """Return the settings of ``--rules``, else of the repository; outside of one the defaults."""
     from ...core.config import Settings
-    from ...core.detect.rules import rules
     from ...core.settings_file import parse, read_bytes
+    from ..review import review
 
     if rules_file is not None:
         try:
-            return parse(read_bytes(rules_file, str(rules_file)), str(rules_file), rules)
+            return parse(read_bytes(rules_file, str(rules_file)), str(rules_file), review)
         except FileNotFoundError:
             raise UsageError(f"cannot read {rules_file}: there is no such file") from None
     try:

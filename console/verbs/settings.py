@@ -65,12 +65,12 @@ def _write_new(path: Path, content: bytes) -> None:
 def trust(context: Context) -> int:
     """Show what changed in rollcage.yml, and trust it."""
     from ...core import trust as trusting
-    from ...core.detect.rules import rules
     from ...core.settings_file import NAME, parse
+    from ..review import review
 
     written, pinned = trusting.written_content(context.repository.top), trusting.pinned_content(context.paths)
     if written is not None:
-        parse(written, NAME, rules)
+        parse(written, NAME, review)
     if written == pinned:
         say(f"{NAME} is trusted as it is" if written is not None else trusting.NO_FILE)
         return ExitCode.DONE

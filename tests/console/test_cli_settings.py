@@ -85,11 +85,23 @@ def test_nothing_is_run_with_settings_that_are_not_trusted(
     assert not (repository / "ran").exists()
 
 
-def test_a_rule_that_contradicts_the_built_in_ones_is_named_with_its_line(rollcage: Rollcage, repository: Path) -> None:
-    (repository / "rollcage.yml").write_text("rules:\n  check_failed:\n    warning: 9\n")
-    ran = rollcage("agents")
-    assert ran.code == 2
-    assert ran.err.startswith("rollcage: rollcage.yml:3: rules.check_failed.warning: ")
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("rules:\n  check_failed:\n    warning: 9\n", "3: rules.check_failed.warning"),
+        ("database:\n  url: sqlite:///a.db?mode=ro\n", "2: database.url"),
+        ("console:\n  mouse: true\n  quiet_hours: night\n", "3: console.quiet_hours"),
+        ("console: {theme: pink}\n", "1: console.theme"),
+    ],
+)
+def test_what_another_room_cannot_use_is_named_with_its_line(
+    rollcage: Rollcage, repository: Path, text: str, place: str
+) -> None:
+    (repository / "rollcage.yml").write_text(text)
+    for verb in ("agents", "trust"):
+        ran = rollcage(verb)
+        assert ran.code == 2
+        assert ran.err.startswith(f"rollcage: rollcage.yml:{place}: ")
 
 
 def test_without_a_file_it_says_that_it_runs_on_defaults(rollcage: Rollcage) -> None:
