@@ -28,6 +28,9 @@ MINIMUM_VERSION = (2, 39)
 IDENTITY = ("rollcage", "rollcage@localhost")
 """Name and address on the commits that rollcage makes."""
 
+Process = gitpython.Git.AutoInterrupt
+"""A git process that runs; behaves like subprocess.Popen."""
+
 _KILL_GRACE_S = 2.0
 _ENV_NOT_FOUND = 127
 
@@ -122,9 +125,7 @@ class Git:
             )
         return Result(status, out, err)
 
-    def start(
-        self, *arguments: str, env: Mapping[str, str] | None = None, inherit: Sequence[int] = ()
-    ) -> gitpython.Git.AutoInterrupt:
+    def start(self, *arguments: str, env: Mapping[str, str] | None = None, inherit: Sequence[int] = ()) -> Process:
         """Start ``git ARGUMENTS`` and return it running, with pipes to its three streams; see `run` for the rest.
 
         For a dialogue or a long stream. Who starts it ends it; forgotten, it gets SIGTERM.
@@ -177,7 +178,7 @@ _ADVICE = (
 
 def _started(
     command: list[str], directory: Path, environment: Mapping[str, str], istream: int | None, inherit: Sequence[int]
-) -> gitpython.Git.AutoInterrupt:
+) -> Process:
     try:
         return gitpython.Git(str(directory)).execute(
             [*_scrub(environment), *command],
@@ -220,7 +221,7 @@ def _communicate(
     return process.returncode, out, err
 
 
-def _kill(process: gitpython.Git.AutoInterrupt) -> None:
+def _kill(process: Process) -> None:
     """End the whole process group: SIGTERM, at which git removes its lock files, then SIGKILL for who is left."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
