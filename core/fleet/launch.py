@@ -56,7 +56,7 @@ Report = dict[str, object]
 
 
 class Link:
-    """The reading end of a supervisor's reports: see `rollcage.core.fleet.supervisor.Reporter`."""
+    """The reading end of a supervisor's reports: see `rollcage.core.fleet.supervision.Reporter`."""
 
     def __init__(self, descriptor: int) -> None:
         """Take the pipe."""

@@ -72,11 +72,12 @@ def fold(signals: Iterable[Signal], initial: AgentState | None = None) -> Lifecy
     """Return the lifecycle that the ``state`` signals of one agent tell, oldest first; other kinds are passed over.
 
     Without ``initial`` the first signal says where it came from (older ones may have been pruned). A transition that
-    may not be changes nothing and is listed in ``refused``; a state that does not exist is no transition.
+    may not be changes nothing and is listed in ``refused``; a state that does not exist, or the note of a hold, is no
+    transition.
     """
     state, history, refused = initial, list[Transition](), list[Transition]()
     for signal in signals:
-        if signal.kind is not SignalKind.STATE:
+        if signal.kind is not SignalKind.STATE or "hold" in signal.attrs:
             continue
         if state is None:
             state = _state(signal.attrs.get("from")) or AgentState.IDLE

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..clock import Clock, iso
 from ..errors import StoreError
-from ..model import AgentState, SignalKind
+from ..model import AgentState, Hold, SignalKind
 from ..store import inbox
 from ..store.database import connect
 from . import runs
@@ -55,7 +55,14 @@ class Register:
         self._waiting.append(
             (iso(now), self.run.agent, SignalKind.STATE, state, None, trigger, None, json.dumps(attrs))
         )
-        self.run = replace(self.run, state=state, since=now, child_pid=child_pid)
+        born = None if child_pid is None else runs.process_started(child_pid)
+        self.run = replace(self.run, state=state, since=now, child_pid=child_pid, child_started=born)
+
+    def hold(self, hold: Hold) -> None:
+        """Note that something holds the running agent, or no longer does: its silence means nothing meanwhile."""
+        attrs = {"from": self.run.state, "hold": hold, "run": self.run.id, "pid": self.run.child_pid}
+        row = (iso(self._clock.now()), self.run.agent, SignalKind.STATE, self.run.state, None, hold, None)
+        self._waiting.append((*row, json.dumps(attrs)))
 
     def start_again(self, trigger: str) -> None:
         """Note that the agent is starting, by the states that lead there."""

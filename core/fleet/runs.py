@@ -10,7 +10,7 @@ import os
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -50,11 +50,13 @@ class Run:
     stage: str = ""
     seen: datetime | None = None
     """The supervisor's last heartbeat."""
+    child_started: float | None = None
+    """Of the agent's own process, in seconds since this boot."""
 
 
 _COLUMNS = (
     "id, agent, argv, cwd, supervisor_pid, supervisor_started, boot_id, child_pid, state, since, output, exit_code,"
-    " competition, stage, updated"
+    " competition, stage, updated, child_started"
 )
 
 
@@ -76,12 +78,13 @@ def to_row(run: Run) -> list[str | int | float | None]:
         run.competition,
         run.stage,
         iso(run.seen or run.since),
+        run.child_started,
     ]
 
 
 def from_row(row: Sequence[object]) -> Run | None:
     """Return the run of a row, ``None`` where it makes no sense: agents can write there."""
-    ids, agent, argv, cwd, pid, started, boot, child, state, since, output, code, competition, stage, seen = row
+    ids, agent, argv, cwd, pid, started, boot, child, state, since, output, code, competition, stage, seen, born = row
     try:
         return Run(
             id=str(ids),
@@ -99,6 +102,7 @@ def from_row(row: Sequence[object]) -> Run | None:
             competition=str(competition or ""),
             stage=str(stage or ""),
             seen=parse_iso(str(seen)),
+            child_started=None if born is None else float(str(born)),
         )
     except (ValueError, TypeError, RecursionError):
         return None
@@ -114,7 +118,7 @@ def register(connection: sqlite3.Connection, run: Run) -> None:
         connection.execute(
             f"INSERT INTO run ({_COLUMNS}) VALUES ({', '.join('?' * len(row))}) ON CONFLICT(id) DO UPDATE SET"  # noqa: S608
             " child_pid = excluded.child_pid, state = excluded.state, since = excluded.since,"
-            " exit_code = excluded.exit_code, updated = excluded.updated",
+            " exit_code = excluded.exit_code, updated = excluded.updated, child_started = excluded.child_started",
             row,
         )
 
@@ -152,8 +156,17 @@ def read_latest(connection: sqlite3.Connection, agent: str | None = None) -> lis
 
 
 def current_runs(inbox_path: Path | str) -> list[Run]:
-    """Return the runs whose supervisor is alive, by agent. Raises StoreError."""
-    return [run for run in latest_runs(inbox_path) if is_alive(run)]
+    """Return the runs whose supervisor is alive, by agent. Raises StoreError.
+
+    A process of the agent that has ended is left out, even if the supervisor did not get to say so yet.
+    """
+    return [_without_ended(run) for run in latest_runs(inbox_path) if is_alive(run)]
+
+
+def _without_ended(run: Run) -> Run:
+    if run.child_pid is None or _is(run.child_pid, run.child_started):
+        return run
+    return replace(run, child_pid=None, child_started=None)
 
 
 # Their processes
@@ -186,8 +199,13 @@ def is_alive(run: Run) -> bool:
     """Return whether the supervisor of ``run`` lives: the same pid, started at the same time, in this boot."""
     if run.boot_id != SystemClock().boot_id():
         return False
-    started = process_started(run.supervisor_pid)
-    return started is not None and abs(started - run.supervisor_started) < 0.02
+    return _is(run.supervisor_pid, run.supervisor_started)
+
+
+def _is(pid: int, started: float | None) -> bool:
+    """Return whether the process ``pid`` lives and is the one that started then."""
+    now = process_started(pid)
+    return now is not None and started is not None and abs(now - started) < 0.02
 
 
 def tree(run: Run) -> list[psutil.Process]:

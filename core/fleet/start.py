@@ -73,5 +73,6 @@ def _await_start(run: Run, link: Link) -> Run:
         if "waiting" in report:
             return run
         if isinstance(pid := report.get("started"), int):
-            return replace(run, child_pid=pid, state=AgentState.RUNNING)
+            born = runs.process_started(pid)
+            return replace(run, child_pid=pid, child_started=born, state=AgentState.RUNNING)
     return run

@@ -61,6 +61,12 @@ def test_from_every_state_there_is_a_valid_way_to_starting(state: AgentState) ->
     assert all(may_become(before, after) for before, after in pairwise(way))
 
 
+def test_the_note_of_a_hold_is_no_transition() -> None:
+    held = state_signal(2, "running", hold="paused")
+    life = fold([state_signal(0, "starting"), state_signal(1, "running"), held])
+    assert (life.state, len(life.history), life.refused) == (AgentState.RUNNING, 2, ())
+
+
 def test_a_history_whose_beginning_was_pruned_goes_on_from_where_its_first_signal_says() -> None:
     life = fold([state_signal(0, "completed", **{"from": "running"}), state_signal(1, "idle", trigger="next")])
     assert life.state is AgentState.IDLE

@@ -230,6 +230,35 @@ def test_a_stop_that_was_taken_back_does_not_start_an_agent_twice(
     store.close()
 
 
+def test_that_a_running_agent_is_held_is_on_record(paths: RepositoryPaths, start: Start, script: Script) -> None:
+    store, inbox = Store.open(paths, SystemClock()), Signals(paths.inbox_db)
+    start(script("time.sleep(60)"))
+
+    def told() -> list[object]:
+        return [signal.attrs["hold"] for signal in inbox.since(0) if "hold" in signal.attrs]
+
+    store.set_hold("ann", Hold.PAUSED)
+    eventually(lambda: told() == ["paused"])
+    store.set_hold("ann", Hold.NONE)
+    eventually(lambda: told() == ["paused", "none"])
+    assert fold(inbox.since(0)).state is AgentState.RUNNING
+    store.close()
+    inbox.close()
+
+
+def test_a_process_that_just_ended_is_not_taken_for_the_agent(
+    paths: RepositoryPaths, start: Start, script: Script
+) -> None:
+    run = start(script("time.sleep(60)"))
+    lock = sqlite3.connect(paths.inbox_db, isolation_level=None)
+    lock.execute("BEGIN IMMEDIATE")
+    control.stop_tree(run)
+    assert latest(paths).child_pid == run.child_pid
+    assert [found.child_pid for found in current_runs(paths.inbox_db)] == [None]
+    lock.execute("ROLLBACK")
+    lock.close()
+
+
 def test_an_agent_that_is_held_is_not_started(paths: RepositoryPaths, start: Start, script: Script) -> None:
     store = Store.open(paths, SystemClock())
     store.set_hold("ann", Hold.PAUSED, "by hand")
