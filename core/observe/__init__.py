@@ -1,0 +1,1 @@
+"""The world as signals: processes, output, commits, data."""
