@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -72,18 +72,25 @@ class Mirror:
         The first call copies the history, later ones what is new. Durable when it returns. Raises GitError if there
         is no such object or it cannot be copied, StoreError if the mirror cannot be written.
         """
+        return self.keep_all([sha], why)[0]
+
+    def keep_all(self, shas: Sequence[str], why: str) -> list[str]:
+        """Like `keep`, for several at once with as few processes as for one."""
         reason = re.sub(r"[^a-z0-9]+", "-", why.lower()).strip("-")[:60] or "kept"
-        ref = f"{KEPT_REFS}/{reason}/{revision(sha)}"
+        wanted = {f"{KEPT_REFS}/{reason}/{revision(sha)}": sha for sha in shas}
         with self._locked():
-            if self.git.run("show-ref", "--verify", "--quiet", ref, ok=(0, 1)).status == 0:
-                return ref
-            whole = self.git.text("for-each-ref", "--format=^%(objectname)", KEPT_REFS)
-            pack = str(self.objects / "pack" / "pack")
-            durably = ("-c", "core.fsync=all")
-            wanted = f"{sha}\n{whole}\n".encode()
-            self.git.run(*durably, "pack-objects", "--quiet", "--revs", "--non-empty", pack, stdin=wanted)
-            self.git.run(*durably, "update-ref", ref, sha)
-        return ref
+            listed = self.git.text("for-each-ref", "--format=%(refname) %(objectname)", KEPT_REFS).splitlines()
+            kept = dict(line.split(" ") for line in listed)
+            new = {ref: sha for ref, sha in wanted.items() if ref not in kept}
+            if new:
+                pack = str(self.objects / "pack" / "pack")
+                durably = ("-c", "core.fsync=all")
+                revisions = "".join([*(f"{sha}\n" for sha in new.values()), *(f"^{oid}\n" for oid in kept.values())])
+                packing = ("pack-objects", "--quiet", "--revs", "--non-empty", pack)
+                self.git.run(*durably, *packing, stdin=revisions.encode())
+                updates = "".join(f"update {ref} {sha}\n" for ref, sha in new.items())
+                self.git.run(*durably, "update-ref", "--stdin", stdin=updates.encode())
+        return list(wanted)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

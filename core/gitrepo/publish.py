@@ -68,8 +68,7 @@ def publish(
         tip = repository.tip(publication.branch)
         if tip != publication.old:
             raise branch_moved(publication.branch, publication.old, tip)
-        for sha, why in ((publication.old, "published over"), (publication.new, "published")):
-            mirror.keep(sha, why)
+        mirror.keep_all([publication.old, publication.new], "published")
         worktrees = [(worktree, uuid.uuid4().hex) for worktree in worktrees_of(repository, publication.branch)]
         attempt = Attempt(repository, mirror, publication, worktrees, guard)
         record("begin", publication.to_json())
