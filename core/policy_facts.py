@@ -1,0 +1,101 @@
+"""What the policy looks at, gathered from the state; `rollcage.core.decide` judges it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from .config import Level
+from .decide import PolicyFacts, decide
+from .detect.incidents import same_problem
+from .diagnose.diagnose import failing_checks
+from .gitrepo.history import commits
+from .model import (
+    Commit,
+    DecisionVerdict,
+    Diagnosis,
+    Incident,
+    RecoveryPlan,
+    Rollback,
+    RollbackOption,
+)
+from .services import Services
+
+UNDO_TRAILER = "Rollcage-Rollback"
+DAY = timedelta(hours=24)
+KILL_SWITCH = "kill_switch"
+"""A file of this name in the repository's state directory: nothing is done without a human while it is there."""
+
+
+def policy_verdict(
+    services: Services,
+    level: Level,
+    incident: Incident,
+    option: RollbackOption,
+    plan: RecoveryPlan,
+    diagnosis: Diagnosis,
+) -> tuple[DecisionVerdict, str]:
+    """Return what the policy says to ``option`` now: approve, wait or escalate, with the reason code."""
+    facts = policy_facts(services, incident, option, plan, diagnosis)
+    return decide(level, option, plan, diagnosis, facts, services.settings.limits)
+
+
+def policy_facts(
+    services: Services, incident: Incident, option: RollbackOption, plan: RecoveryPlan, diagnosis: Diagnosis
+) -> PolicyFacts:
+    """Gather all that `PolicyFacts` names. Costs a look at the state and at a few commits; runs no check."""
+    now = services.clock.now()
+    tip = services.repository.tip(plan.branch) or plan.head
+    targets = [found for sha in plan.targets for found in commits(services.mirror, sha, limit=1)]
+    recent = [incident for incident in services.store.incidents(limit=1000) if now - incident.opened <= DAY]
+    dependents = any(factor.name == "dependents" for factor in option.risk_factors)
+    broken = not option.rehearsal.applies or any(check.passed is False for check in option.rehearsal.checks)
+    return PolicyFacts(
+        kill_switch=(services.paths.root / KILL_SWITCH).exists(),
+        snapshot_failed=services.store.get_note(f"safe:{incident.id}") is None,
+        same_problem=_rolled_back_in_a_row(services, incident),
+        proposals=sum(bool(services.store.options(found.id)) for found in recent),
+        unattended=sum(_unattended(rollback) and now - rollback.started <= DAY for rollback in _rollbacks(services)),
+        checks_believed=_believed(services, incident, tip),
+        confirmed=bool(diagnosis.culprits),
+        opted_out=any(commit.opted_out for commit in targets),
+        undone_before=any(UNDO_TRAILER in dict(commit.trailers) for commit in targets),
+        culprit_age=_age(services, tip, targets),
+        moved=tip != plan.head,
+        overlap=any(factor.name == "dirty_overlap" for factor in option.risk_factors),
+        needed_later=dependents and broken,
+    )
+
+
+def _rollbacks(services: Services) -> list[Rollback]:
+    return services.store.rollbacks(1000)
+
+
+def _unattended(rollback: Rollback) -> bool:
+    return rollback.kind == "rollback" and rollback.approved_by == "engine"
+
+
+def _rolled_back_in_a_row(services: Services, incident: Incident) -> int:
+    """Count the engine's own rollbacks of the same problem; an operator's, or 24 h between two, resets the count."""
+    by_incident = {rollback.incident: rollback for rollback in _rollbacks(services) if rollback.kind == "rollback"}
+    count, newer = 0, services.clock.now()
+    for earlier in services.store.incidents(limit=1000):
+        rollback = by_incident.get(earlier.id)
+        if earlier.id == incident.id or rollback is None or not same_problem(earlier, incident):
+            continue
+        if not _unattended(rollback) or newer - (rollback.ended or rollback.started) > DAY:
+            break
+        count, newer = count + 1, rollback.started
+    return count
+
+
+def _believed(services: Services, incident: Incident, tip: str) -> bool:
+    tree = services.repository.tree(tip)
+    return all(services.checks.believed(check, tip, tree).believed for check in failing_checks(services, incident))
+
+
+def _age(services: Services, tip: str, targets: Sequence[Commit]) -> float:
+    newest = commits(services.mirror, tip, limit=1)
+    if not targets or not newest:
+        return 0.0
+    return max((newest[0].at - min(commit.at for commit in targets)).total_seconds(), 0.0)
