@@ -17,6 +17,7 @@ REASONS: Mapping[str, str] = {
     "checks_not_believed": "the checks cannot be believed: see its canary in rollcage doctor",
     "cannot_tell": "it cannot be told what did it, so nothing is taken back",
     "opt_out": "the commit asks to be kept (Rollcage: keep), so a human decides",
+    "undone_before": "an operator brought this change back once, so a human decides",
     "verdict_ask": "the evidence is not enough to act alone",
     "not_confirmed": "the culprit was not confirmed against its parent",
     "does_not_apply": "it does not apply cleanly to the branch",
@@ -52,6 +53,8 @@ class PolicyFacts:
     confirmed: bool
     """The culprit failed and its parent passed, both afresh."""
     opted_out: bool
+    undone_before: bool
+    """The change came back by an undo of rollcage's own."""
     culprit_age: float
     """Seconds from the oldest target to the branch's newest commit."""
     moved: bool
@@ -99,6 +102,7 @@ def refusals(
         "checks_not_believed": code and not facts.checks_believed,
         "cannot_tell": diagnosis.verdict is Verdict.CANNOT_TELL,
         "opt_out": code and facts.opted_out,
+        "undone_before": code and facts.undone_before,
         "verdict_ask": diagnosis.verdict is not Verdict.ACT,
         "not_confirmed": code and not facts.confirmed,
         "does_not_apply": not option.rehearsal.applies,

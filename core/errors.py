@@ -6,7 +6,7 @@ RollcageError
  │   └─ UntrustedError    rollcage.yml was not trusted, or changed since
  ├─ StoreError            the state directory cannot be read or written
  ├─ GitError              a git command failed
- │   └─ GitVersionError   git is missing or older than 2.38
+ │   └─ GitVersionError   git is missing or older than 2.39
  ├─ RefusedError          rollcage will not do it; carries a reason code
  └─ LeaseError            a lease was not had in time, or is held by somebody else
 
@@ -83,7 +83,7 @@ class GitError(RollcageError):
 
 
 class GitVersionError(GitError):
-    """Git is missing, or older than 2.38, whose ``merge-tree --write-tree`` rollcage needs."""
+    """Git is missing, or older than 2.39, whose ``merge-tree --stdin`` rollcage needs."""
 
     exit_code = ExitCode.ERROR
 

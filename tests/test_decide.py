@@ -31,6 +31,7 @@ FINE = PolicyFacts(
     checks_believed=True,
     confirmed=True,
     opted_out=False,
+    undone_before=False,
     culprit_age=86_400.0,
     moved=False,
     overlap=False,
@@ -45,6 +46,7 @@ BAD: dict[str, dict[str, Any]] = {
     "checks_not_believed": {"checks_believed": False},
     "cannot_tell": {"verdict": Verdict.CANNOT_TELL},
     "opt_out": {"opted_out": True},
+    "undone_before": {"undone_before": True},
     "verdict_ask": {"verdict": Verdict.ASK},
     "not_confirmed": {"confirmed": False},
     "does_not_apply": {"applies": False},
@@ -61,6 +63,7 @@ BAD: dict[str, dict[str, Any]] = {
 ABOUT_CODE = {
     "checks_not_believed",
     "opt_out",
+    "undone_before",
     "not_confirmed",
     "no_check_passed",
     "no_way_back",

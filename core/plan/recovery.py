@@ -1,0 +1,63 @@
+"""The recovery plan: phases and steps in order, each with what it does, its check and its undo."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..model import OptionType, PlanStep
+
+_TEXTS: dict[str, tuple[int, str, str, str]] = {
+    "stop_agent": (1, "stop {} and all its processes", "no process of it is left", "none: it stays stopped"),
+    "stand_by": (1, "tell the other agents to stand by", "their processes are frozen", "they work on"),
+    "still_valid": (
+        2,
+        "look whether the branch moved since; if so, bring the change onto it",
+        "the change applies to the branch as it is",
+        "none needed",
+    ),
+    "snapshot": (3, "keep git, database and files as they are now", "the snapshot is whole", "none needed"),
+    "commit": (3, "make the commit that takes the change back", "its tree is the rehearsed one", "none needed"),
+    "publish": (
+        3,
+        "move the branch forward to it; every worktree follows",
+        "branch and worktrees are at it, uncommitted edits untouched",
+        "a further commit brings the old content back",
+    ),
+    "checks": (3, "run every check on the new commit", "all pass", "none needed"),
+    "verify": (4, "look at the repository, the branch and the database", "all whole", "none needed"),
+    "restart_agent": (4, "start {} again", "its process runs", "it is stopped"),
+    "metrics": (4, "measure {} afresh", "in band", "none needed"),
+    "resume_others": (4, "let the other agents work on", "their processes run", "none needed"),
+}
+
+
+def step(name: str, subject: str = "") -> PlanStep:
+    """Return the plan step ``name`` about ``subject``."""
+    phase, does, check, undo = _TEXTS[name]
+    return PlanStep(phase, name, does.format(subject or "the agent"), check, undo, subject)
+
+
+def recovery_steps(
+    kind: OptionType, agents: Sequence[str], *, has_checks: bool, restart: bool = True
+) -> list[PlanStep]:
+    """Return the steps that carry out an option of ``kind`` for the problem ``agents``, in order."""
+    steps = [step("stop_agent", agent) for agent in agents]
+    steps.append(step("stand_by"))
+    if kind is not OptionType.RESTART_ONLY:
+        steps.append(step("still_valid"))
+    steps.append(step("snapshot"))
+    if kind is not OptionType.RESTART_ONLY:
+        steps += [step("commit"), step("publish")]
+        if has_checks:
+            steps.append(step("checks"))
+    steps.append(step("verify"))
+    if restart:
+        for agent in agents:
+            steps += [step("restart_agent", agent), step("metrics", agent)]
+    return [*steps, step("resume_others")]
+
+
+def undo_steps() -> list[PlanStep]:
+    """Return the steps that turn a rollback round: the agents stand by while the branch moves."""
+    names = ("stand_by", "still_valid", "snapshot", "commit", "publish", "verify", "resume_others")
+    return [step(name) for name in names]
