@@ -114,7 +114,7 @@ def cli(
         return _auto(context, once=once, settle=settle, level=level, as_json=as_json, screen=read_only or plain)
     if word := _given(once=once, settle=settle, level=level, json=as_json):
         raise click.UsageError(f"{word} needs --auto", ctx)
-    from .app import run_console
+    from .run_console import run_console
 
     return run_console(context, read_only=read_only, plain=plain)
 

@@ -1,0 +1,49 @@
+"""``rollcage``: the console on a repository, with an engine in this process unless one runs elsewhere."""
+
+from __future__ import annotations
+
+import os
+
+from ..core.coordination.leader import Leader
+from .board_reader import BoardReader
+from .context import Context
+from .engine_host import EngineHost
+from .who import operator_name
+
+
+def run_console(context: Context, *, read_only: bool, plain: bool) -> int:
+    """Show the console until the operator leaves; return the exit code.
+
+    A rollback in progress outlives the screen: it is carried to its end before the process ends. ``read_only`` starts
+    no engine and writes no decision. Raises what opening the repository, its state and its settings raises.
+    """
+    from .app import run_app
+
+    settings = context.settings
+    leader = Leader(context.repository.common_dir, context.leases)
+    host = None if read_only else EngineHost(context.services(), leader)
+    if host is not None:
+        host.start()
+    try:
+        reader = BoardReader(context, leader, settings.level.value)
+        reader.start()
+
+        def leave() -> None:
+            reader.stop()
+            if host is not None:
+                host.stop()
+
+        return run_app(
+            reader,
+            context.operator(read_only=read_only),
+            settings=settings.console,
+            clock=context.clock,
+            environment=os.environ,
+            read_only=read_only,
+            operator_name=operator_name(),
+            plain=plain,
+            on_leave=leave,
+        )
+    finally:
+        if host is not None:
+            host.stop()
