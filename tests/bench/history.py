@@ -1,0 +1,50 @@
+"""Histories of any length, made by one ``git fast-import``."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.conftest import git
+
+FOLDERS, FILES, LINES = 40, 25, 60
+
+
+def make_history(top: Path, length: int) -> list[str]:
+    """Make a repository of 1,000 files of 60 lines and ``length`` commits; return the commits, newest first.
+
+    Each commit changes one line of one file, another line each time the file's turn comes round, so that any one of
+    the newest few thousand can be taken back without a conflict.
+    """
+    top.mkdir()
+    git(top, "init", "-q", "-b", "main")
+    stream = "".join(_stream(length)).encode()
+    done = subprocess.run(["git", "fast-import", "--quiet"], cwd=top, input=stream, capture_output=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"fast-import: {done.stderr.decode(errors='replace')}")
+    git(top, "reset", "-q", "--hard")
+    git(top, "repack", "-q", "-a", "-d")
+    return git(top, "rev-list", "main").split("\n")
+
+
+def _stream(length: int) -> Iterator[str]:
+    contents = {
+        f"folder{folder:02}/module{file:02}.py": [f"value_{line} = {line}" for line in range(LINES)]
+        for folder in range(FOLDERS)
+        for file in range(FILES)
+    }
+    names = list(contents)
+    for number in range(length):
+        yield f"commit refs/heads/main\ncommitter Ann <ann@example.com> {1_700_000_000 + number} +0000\n"
+        summary = f"change {number}"
+        yield f"data {len(summary)}\n{summary}\n"
+        changed = names
+        if number:
+            name = names[number * 7 % len(names)]
+            line = 3 * (number // len(names)) % LINES
+            contents[name][line] += f" + {number}"
+            changed = [name]
+        for name in changed:
+            text = "\n".join([*contents[name], ""])
+            yield f"M 100644 inline {name}\ndata {len(text)}\n{text}\n"

@@ -1,0 +1,54 @@
+"""What the verbs cost that agents call thousands of times, against a Python that does nothing."""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from contextlib import chdir
+from functools import partial
+from pathlib import Path
+
+import rollcage
+from rollcage.core.store.identity import identify
+from tests.conftest import git
+
+from .measure import Row, interleaved, process_time
+
+RUNS = 40
+AIM = 4.0
+SIGNAL = ("signal", "metric", "x", "1", "--agent", "a")
+BARE_MAIN = "import sys; sys.path.insert(0, {!r}); from rollcage.__main__ import main; sys.exit(main())"
+
+
+def measure(place: Path) -> list[Row]:
+    """Measure both light verbs as they are installed here, and again in a Python without site-packages.
+
+    The second is the stricter: an editable install lets every Python of its environment, the floor too, import a
+    finder with half the standard library.
+    """
+    top = place / "shop"
+    top.mkdir()
+    git(top, "init", "-q", "-b", "main")
+    git(top, "commit", "-q", "--allow-empty", "-m", "start")
+    paths = identify(top / ".git", lambda: [git(top, "rev-parse", "HEAD")])
+    script = Path(sys.executable).with_name("rollcage")
+    installed = [sys.executable, *((str(script),) if script.exists() else ("-m", "rollcage"))]
+    bare = [sys.executable, "-S", "-c", BARE_MAIN.format(str(Path(rollcage.__file__).parent.parent))]
+    ways = {
+        "rollcage --version": [*installed, "--version"],
+        "rollcage signal": [*installed, *SIGNAL],
+        "python -c pass": [sys.executable, "-c", "pass"],
+        "rollcage --version, no site": [*bare, "--version"],
+        "rollcage signal, no site": [*bare, *SIGNAL],
+        "python -S -c pass": [sys.executable, "-S", "-c", "pass"],
+    }
+    with chdir(top):
+        found = interleaved(RUNS, *(partial(process_time, argv) for argv in ways.values()), warm_up=3)
+    times = dict(zip(ways, found, strict=True))
+    with sqlite3.connect(paths.inbox_db) as connection:
+        written = connection.execute("select count(*) from signal").fetchone()[0]
+    connection.close()
+    if written != 2 * (RUNS + 3):
+        raise RuntimeError(f"{written} signals were written, not {2 * (RUNS + 3)}")
+    floor = dict.fromkeys(list(ways)[:2], "python -c pass") | dict.fromkeys(list(ways)[3:5], "python -S -c pass")
+    return [Row(name, times[name], under, times[under], AIM) for name, under in floor.items()]
