@@ -165,6 +165,8 @@ class Supervisor:
         if self._order.competition:
             environment["ROLLCAGE_COMPETITION"] = self._order.competition
         reading, writing = os.pipe()
+        pump = OutputPump(reading, self._log)
+        pump.start()
         try:
             child = subprocess.Popen(
                 self._order.argv,
@@ -175,22 +177,18 @@ class Supervisor:
                 env=environment,
                 start_new_session=True,
             )
-        except BaseException:
-            os.close(reading)
-            raise
         finally:
-            os.close(writing)
+            os.close(writing)  # the pump ends with the last copy of it
         # All children are reaped in one place, `_reap`; Popen must not wait for this one.
         child.returncode = 0
         self._child = child.pid
-        pump = OutputPump(reading, self._log)
-        pump.start()
         return pump
 
     def _watch(self) -> bool:
         """Look after the running command until it ends; return whether that was for lack of time."""
+        self._obey_late_hold()
         ran, last, timed_out = 0.0, self._clock.boot(), False
-        told = Hold.NONE
+        told, told_at = Hold.NONE, last
         while self._is_running():
             self._pulse(LOOK)
             held = self._holds.read()
@@ -205,27 +203,45 @@ class Supervisor:
                 break
             if held is not None and held.hold is not told:
                 self._register.hold(held.hold)
-                told = held.hold
+                told, told_at = held.hold, now
             if held is not None and held.hold is Hold.NONE:
                 self._generation = held.generation
             timed_out = self._order.timeout is not None and ran >= self._order.timeout
-            if timed_out or self._asked_to_end:
+            # Whoever holds an agent as stopped ends it, too, unless it died in between.
+            overdue = told is Hold.STOPPED and now - told_at >= GRACE
+            if timed_out or overdue or self._asked_to_end:
                 control.stop_processes(self._tree, GRACE)
                 self._reap()
         return timed_out
+
+    def _obey_late_hold(self) -> None:
+        """Obey a hold that was set just before the start: whoever set it may have found no process to stop or halt."""
+        held = self._holds.read()
+        if held is None or held.hold is Hold.NONE:
+            return
+        if held.hold is Hold.STOPPED:
+            control.stop_processes(self._tree, GRACE)
+            return
+        control.pause_tree(self._register.run)
+        again = self._holds.read()
+        if again is not None and again.hold is Hold.NONE:  # released meanwhile, perhaps before it was halted
+            control.resume_tree(self._register.run)
 
     def _ended(self, timed_out: bool) -> int:
         code = 128 - self._status if self._status < 0 else self._status
         if timed_out:
             self._register.become(AgentState.TIMEOUT, f"ran longer than {self._order.timeout:g} s")
             return TIMED_OUT
-        if self._asked_to_end:
-            trigger = "terminated"
+        held = self._holds.read()
+        stopped = held is not None and held.stopped
+        if stopped or self._asked_to_end:
+            trigger = "stopped" if stopped else "terminated"
         elif self._status < 0:
             trigger = f"signal {-self._status}"
         else:
             trigger = f"exit {self._status}"
-        self._register.become(AgentState.ERROR if code or self._asked_to_end else AgentState.COMPLETED, trigger)
+        failed = code or stopped or self._asked_to_end
+        self._register.become(AgentState.ERROR if failed else AgentState.COMPLETED, trigger)
         return code
 
     # After

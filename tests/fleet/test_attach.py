@@ -119,14 +119,19 @@ def test_an_interrupt_reaches_the_agent_and_a_second_one_ends_it(
     assert answer(front) == (143, b"ready\ninterrupted\n", b"")
 
 
-def test_when_the_terminal_goes_away_the_agent_stays(attach: Attach, script: Script, paths: RepositoryPaths) -> None:
-    front = attach(script("print('ready'); time.sleep(60)"))
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGHUP, 129), (signal.SIGKILL, -9)])
+def test_when_the_terminal_goes_away_the_agent_stays(
+    attach: Attach, script: Script, paths: RepositoryPaths, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    go = tmp_path / "go"
+    front = attach(script("while not os.path.exists(sys.argv[1]): time.sleep(0.01)\nprint('alone'); sys.exit(3)", go))
     run = started(paths)
-    front.send_signal(signal.SIGHUP)
-    assert answer(front)[0] == 129
+    front.send_signal(number)
+    assert answer(front)[0] == code
     assert len(runs.tree(run)) == 1
-    # Nor does it need what its onlooker held: it goes on writing.
-    assert runs.is_alive(run)
+    go.touch()
+    eventually(lambda: latest(paths).exit_code == 3)
+    assert output(run) == "alone\n"
 
 
 def test_who_stops_reading_still_gets_the_exit_code(attach: Attach, script: Script, tmp_path: Path) -> None:

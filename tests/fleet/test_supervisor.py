@@ -6,7 +6,10 @@ import json
 import os
 import signal
 import sqlite3
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -14,7 +17,7 @@ import pytest
 
 from rollcage.core.clock import SystemClock
 from rollcage.core.errors import RefusedError, UsageError
-from rollcage.core.fleet import control, runs
+from rollcage.core.fleet import control, runs, supervision
 from rollcage.core.fleet.lifecycle import fold
 from rollcage.core.fleet.runs import Run, current_runs
 from rollcage.core.fleet.start import NotStartedError
@@ -24,6 +27,7 @@ from rollcage.core.store.signals import Signals
 from rollcage.core.store.store import Store
 
 from .conftest import eventually, is_running, latest, numbers, output
+from .test_output import full_disk
 
 Start = Callable[..., Run]
 Script = Callable[..., tuple[str, ...]]
@@ -182,11 +186,13 @@ def test_a_stopped_agent_is_started_again_when_it_is_released(
     paths: RepositoryPaths, start: Start, script: Script
 ) -> None:
     store = Store.open(paths, SystemClock())
-    run = start(script("print('begun', os.getpid()); time.sleep(60)"))
+    # An agent that ends in peace is no less stopped for that.
+    run = start(script("signal.signal(15, lambda *_: sys.exit(0)); print('begun'); time.sleep(60)"))
     eventually(lambda: "begun" in output(run))
     store.set_hold("ann", Hold.STOPPED, "tests fail")
     assert control.stop_tree(run).terminated == 1
     eventually(lambda: latest(paths).state is AgentState.ERROR)
+    assert Signals(paths.inbox_db).recent("ann", "error", 1)[0].attrs["trigger"] == "stopped"
     store.set_hold("ann", Hold.STANDBY)
     assert runs.is_alive(run)
     store.set_hold("ann", Hold.NONE)
@@ -209,6 +215,69 @@ def test_a_release_right_behind_the_stop_is_not_missed(paths: RepositoryPaths, s
         control.stop_tree(run)
         store.set_hold("ann", Hold.NONE)
     eventually(lambda: output(run).count("begun") == 4)
+    store.close()
+
+
+# A supervisor whose clock, when it is asked for the time of the change to *starting*, sets a hold: behind the last look
+# at the holds, before there is a process that could be stopped or halted.
+LATE_HOLD = """
+import os, signal, sys
+from pathlib import Path
+from rollcage.core.clock import SystemClock
+from rollcage.core.fleet.launch import Order
+from rollcage.core.fleet.supervision import Reporter, Supervisor
+from rollcage.core.fleet.wakeup import Wakeup
+from rollcage.core.model import Hold
+from rollcage.core.store.paths import RepositoryPaths
+from rollcage.core.store.store import Store
+
+root, hold, *argv = sys.argv[1:]
+paths = RepositoryPaths(Path(root))
+(paths.agents / "ann").mkdir(parents=True)
+store = Store.open(paths, SystemClock())
+
+class Clock(SystemClock):
+    asked = 0
+    def now(self):
+        self.asked += 1
+        if self.asked == 3:
+            store.set_hold("ann", Hold(hold))
+        return super().now()
+
+with Wakeup([signal.SIGCHLD, signal.SIGTERM]) as wakeup:
+    Supervisor(Order("ann", tuple(argv), "/", root), wakeup, Reporter(os.dup(1)), Clock()).run()
+"""
+
+
+@contextmanager
+def ending(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        process.terminate()
+
+
+@pytest.mark.parametrize("hold", [Hold.STOPPED, Hold.PAUSED])
+def test_a_hold_that_comes_just_before_the_start_is_obeyed(paths: RepositoryPaths, script: Script, hold: Hold) -> None:
+    argv = [sys.executable, "-c", LATE_HOLD, str(paths.root), hold, *script("time.sleep(60)")]
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL) as supervisor, ending(supervisor):
+        eventually(lambda: "running" in states(paths))
+        if hold is Hold.STOPPED:
+            eventually(lambda: latest(paths).state is AgentState.ERROR, seconds=supervision.GRACE - 1)
+            assert runs.tree(latest(paths)) == []
+        else:
+            eventually(lambda: {p.status() for p in runs.tree(latest(paths))} == {psutil.STATUS_STOPPED})
+            assert control.resume_tree(latest(paths)) == 1
+
+
+def test_an_agent_is_stopped_even_if_whoever_wanted_it_died_before_doing_so(
+    paths: RepositoryPaths, start: Start, script: Script
+) -> None:
+    store = Store.open(paths, SystemClock())
+    run = start(script("time.sleep(60)"))
+    store.set_hold("ann", Hold.STOPPED)
+    eventually(lambda: latest(paths).state is AgentState.ERROR)
+    assert runs.tree(run) == []
     store.close()
 
 
@@ -302,6 +371,18 @@ def test_a_locked_inbox_neither_keeps_the_agent_from_working_nor_loses_what_happ
     lock.close()
     eventually(ended(paths))
     assert states(paths) == ["starting", "running", "completed"]
+
+
+def test_a_full_disk_does_not_keep_the_agent_from_working(
+    paths: RepositoryPaths, start: Start, script: Script, tmp_path: Path
+) -> None:
+    agent = script("print('x' * 10_000); os.mkdir(sys.argv[1])", tmp_path / "worked")
+    with full_disk(500):  # children inherit it
+        run = start(agent)
+    eventually((tmp_path / "worked").exists)
+    eventually(lambda: runs.is_alive(run) and not runs.tree(run))
+    assert output(run) == "x" * 500
+    assert runs.latest_runs(paths.inbox_db) == []
 
 
 def test_a_command_that_does_not_exist_is_an_error_with_its_reason(
