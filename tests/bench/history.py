@@ -8,18 +8,18 @@ from pathlib import Path
 
 from tests.conftest import git
 
-FOLDERS, FILES, LINES = 40, 25, 60
+FILES_A_FOLDER, LINES = 25, 60
 
 
-def make_history(top: Path, length: int) -> list[str]:
-    """Make a repository of 1,000 files of 60 lines and ``length`` commits; return the commits, newest first.
+def make_history(top: Path, length: int, *, folders: int = 40) -> list[str]:
+    """Make a repository of ``length`` commits and 25 files of 60 lines a folder; return the commits, newest first.
 
     Each commit changes one line of one file, another line each time the file's turn comes round, so that any one of
     the newest few thousand can be taken back without a conflict.
     """
     top.mkdir()
     git(top, "init", "-q", "-b", "main")
-    stream = "".join(_stream(length)).encode()
+    stream = "".join(_stream(length, folders)).encode()
     done = subprocess.run(["git", "fast-import", "--quiet"], cwd=top, input=stream, capture_output=True, check=False)
     if done.returncode:
         raise RuntimeError(f"fast-import: {done.stderr.decode(errors='replace')}")
@@ -28,11 +28,11 @@ def make_history(top: Path, length: int) -> list[str]:
     return git(top, "rev-list", "main").split("\n")
 
 
-def _stream(length: int) -> Iterator[str]:
+def _stream(length: int, folders: int) -> Iterator[str]:
     contents = {
         f"folder{folder:02}/module{file:02}.py": [f"value_{line} = {line}" for line in range(LINES)]
-        for folder in range(FOLDERS)
-        for file in range(FILES)
+        for folder in range(folders)
+        for file in range(FILES_A_FOLDER)
     }
     names = list(contents)
     for number in range(length):
@@ -41,7 +41,7 @@ def _stream(length: int) -> Iterator[str]:
         yield f"data {len(summary)}\n{summary}\n"
         changed = names
         if number:
-            name = names[number * 7 % len(names)]
+            name = names[number % len(names)]
             line = 3 * (number // len(names)) % LINES
             contents[name][line] += f" + {number}"
             changed = [name]
