@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from .config import Level, LimitSettings
-from .model import DecisionVerdict, Diagnosis, OptionType, RecoveryPlan, RiskLevel, RollbackOption, Verdict
+from .model import (
+    CheckOutcome,
+    DecisionVerdict,
+    Diagnosis,
+    OptionType,
+    RecoveryPlan,
+    RiskLevel,
+    RollbackOption,
+    Verdict,
+)
 
 REASONS: Mapping[str, str] = {
     "paused_by_kill_switch": "the kill switch is on: nothing is done without a human",
@@ -25,6 +34,9 @@ REASONS: Mapping[str, str] = {
     "no_way_back": "the data has no way back to before the damage",
     "moved": "the branch or the plan's effect changed since it was rehearsed",
     "overlap": "uncommitted edits of somebody stand in the way",
+    "operation_in_progress": "somebody is amid a rebase, merge or the like of the branch",
+    "index_locked": "another git process holds the index of a working tree of the branch",
+    "not_writable": "files of a working tree of the branch cannot be written",
     "needed_later": "a later change needs what would go",
     "culprit_age": "the culprit is much older than the branch's newest commit",
     "too_many_proposals": "there were too many proposals in the last 24 h",
@@ -60,6 +72,8 @@ class PolicyFacts:
     moved: bool
     overlap: bool
     """An uncommitted edit of somebody conflicts with the rehearsed tree."""
+    obstacle: str
+    """Why the branch could not be moved now, where that is not an overlap: a code of `REASONS`; empty: it could."""
     needed_later: bool
     """A later change needs what would go: taking it back conflicts with it, or breaks its checks."""
 
@@ -106,10 +120,13 @@ def refusals(
         "verdict_ask": diagnosis.verdict is not Verdict.ACT,
         "not_confirmed": code and not facts.confirmed,
         "does_not_apply": not option.rehearsal.applies,
-        "no_check_passed": code and not (checks and all(check.passed is True for check in checks)),
+        "no_check_passed": any(check.passed is False for check in checks) or (code and not _all_passed(checks)),
         "no_way_back": code and plan.database.startswith("no way back"),
         "moved": facts.moved or plan.plan_hash != option.plan_hash,
         "overlap": code and facts.overlap,
+        "operation_in_progress": code and facts.obstacle == "operation_in_progress",
+        "index_locked": code and facts.obstacle == "index_locked",
+        "not_writable": code and facts.obstacle == "not_writable",
         "needed_later": code and facts.needed_later,
         "culprit_age": code and facts.culprit_age > limits.culprit_age,
         "too_many_proposals": facts.proposals > limits.proposals,
@@ -117,3 +134,7 @@ def refusals(
         "risk_high": option.risk_level not in _ALONE,
     }
     return (name for name in REASONS if reasons[name])
+
+
+def _all_passed(checks: Sequence[CheckOutcome]) -> bool:
+    return bool(checks) and all(check.passed is True for check in checks)

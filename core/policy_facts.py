@@ -9,7 +9,10 @@ from .config import Level
 from .decide import PolicyFacts, decide
 from .detect.incidents import same_problem
 from .diagnose.diagnose import failing_checks
+from .errors import RefusedError
 from .gitrepo.history import commits
+from .gitrepo.publish import plan_publication
+from .gitrepo.rehearse import make_commit
 from .model import (
     Commit,
     DecisionVerdict,
@@ -50,6 +53,7 @@ def policy_facts(
     recent = [incident for incident in services.store.incidents(limit=1000) if now - incident.opened <= DAY]
     dependents = any(factor.name == "dependents" for factor in option.risk_factors)
     broken = not option.rehearsal.applies or any(check.passed is False for check in option.rehearsal.checks)
+    obstacle = _obstacle(services, plan)
     return PolicyFacts(
         kill_switch=(services.paths.root / KILL_SWITCH).exists(),
         snapshot_failed=services.store.get_note(f"safe:{incident.id}") is None,
@@ -62,7 +66,8 @@ def policy_facts(
         undone_before=any(UNDO_TRAILER in dict(commit.trailers) for commit in targets),
         culprit_age=_age(services, tip, targets),
         moved=tip != plan.head,
-        overlap=any(factor.name == "dirty_overlap" for factor in option.risk_factors),
+        overlap=obstacle == "overlap" or any(factor.name == "dirty_overlap" for factor in option.risk_factors),
+        obstacle=obstacle,
         needed_later=dependents and broken,
     )
 
@@ -92,6 +97,18 @@ def _rolled_back_in_a_row(services: Services, incident: Incident) -> int:
 def _believed(services: Services, incident: Incident, tip: str) -> bool:
     tree = services.repository.tree(tip)
     return all(services.checks.believed(check, tip, tree).believed for check in failing_checks(services, incident))
+
+
+def _obstacle(services: Services, plan: RecoveryPlan) -> str:
+    """Return the code of the refusal if the plan's tree were to be published now; empty: nothing is in the way."""
+    if plan.tree is None or services.repository.tip(plan.branch) != plan.head:
+        return ""
+    sha = make_commit(services.mirror, plan.tree, [plan.head], "rehearsal", services.clock.now())
+    try:
+        plan_publication(services.repository, services.mirror, plan.branch, plan.head, sha)
+    except RefusedError as refusal:
+        return refusal.code
+    return ""
 
 
 def _age(services: Services, tip: str, targets: Sequence[Commit]) -> float:

@@ -35,6 +35,7 @@ FINE = PolicyFacts(
     culprit_age=86_400.0,
     moved=False,
     overlap=False,
+    obstacle="",
     needed_later=False,
 )
 BAD: dict[str, dict[str, Any]] = {
@@ -54,6 +55,9 @@ BAD: dict[str, dict[str, Any]] = {
     "no_way_back": {"database": "no way back: no checkpoint of the last good state"},
     "moved": {"moved": True},
     "overlap": {"overlap": True},
+    "operation_in_progress": {"obstacle": "operation_in_progress"},
+    "index_locked": {"obstacle": "index_locked"},
+    "not_writable": {"obstacle": "not_writable"},
     "needed_later": {"needed_later": True},
     "culprit_age": {"culprit_age": 86_401.0},
     "too_many_proposals": {"proposals": 11},
@@ -68,6 +72,9 @@ ABOUT_CODE = {
     "no_check_passed",
     "no_way_back",
     "overlap",
+    "operation_in_progress",
+    "index_locked",
+    "not_writable",
     "needed_later",
     "culprit_age",
 }
@@ -124,6 +131,11 @@ def test_a_restart_is_not_held_up_by_what_is_about_code(code: str) -> None:
         assert (verdict, found) == (DecisionVerdict.APPROVE, "")
     else:
         assert found == code
+
+
+def test_a_restart_is_no_answer_to_a_check_that_fails() -> None:
+    assert decide(*case(OptionType.RESTART_ONLY, passed=False)) == (DecisionVerdict.WAIT, "no_check_passed")
+    assert decide(*case(OptionType.RESTART_ONLY, passed=None)) == (DecisionVerdict.APPROVE, "")
 
 
 @pytest.mark.parametrize("level", [Level.WATCH, Level.PROPOSE])

@@ -67,7 +67,7 @@ def build_options(
         rehearse(services, incident, diagnosis, wish, f"{index}", stop=stop)
         for index, wish in enumerate(wishes(diagnosis), 1)
     ]
-    made.sort(key=_worth)
+    made.sort(key=_rank)
     number = incident.id.removeprefix("inc-")
     ranked = []
     for rank, (option, plan) in enumerate(made, 1):
@@ -76,10 +76,11 @@ def build_options(
     return ranked
 
 
-def _worth(pair: Pair) -> tuple[bool, bool, int]:
-    rehearsal = pair[0].rehearsal
-    failed = any(check.passed is not True for check in rehearsal.checks)
-    return (not rehearsal.applies, failed, pair[0].risk_points)
+def _rank(pair: Pair) -> tuple[bool, bool, bool, int]:
+    option = pair[0]
+    failed = any(check.passed is not True for check in option.rehearsal.checks)
+    useless = failed and option.type is OptionType.RESTART_ONLY  # it applies always, and mends no failing check
+    return (useless, not option.rehearsal.applies, failed, option.risk_points)
 
 
 def rehearse(
@@ -108,10 +109,14 @@ def rehearse(
             services.mirror, head, reversal.tree, wish.targets, parents=_ways_back(services, wish.targets)
         )
         checks = _check(services, reversal.tree, head, stop)
+    elif wish.type is OptionType.RESTART_ONLY:  # what fails before a restart fails behind it; known by the tree
+        checks = services.checks.run_all(head, services.repository.tree(head), stop=stop)
     agents = _agents(incident, diagnosis)
     message = wish.message or _message(services, incident, diagnosis, wish)
     restart = wish.restart and all(_may_restart(services, agent) for agent in agents)
-    steps = tuple(recovery_steps(wish.type, agents, has_checks=bool(services.settings.checks), restart=restart))
+    has_checks = any(check.passed is not True for check in checks) or wish.type is not OptionType.RESTART_ONLY
+    has_checks = has_checks and bool(services.settings.checks)
+    steps = tuple(recovery_steps(wish.type, agents, has_checks=has_checks, restart=restart))
     database = "nothing" if services.database is None else "no way back: no checkpoint of the last good state"
     if services.database is not None and not diagnosis.reach.tables:
         database = "nothing"

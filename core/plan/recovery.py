@@ -23,7 +23,7 @@ _TEXTS: dict[str, tuple[int, str, str, str]] = {
         "branch and worktrees are at it, uncommitted edits untouched",
         "a further commit brings the old content back",
     ),
-    "checks": (3, "run every check on the new commit", "all pass", "none needed"),
+    "checks": (3, "run every check on the branch as it is then", "all pass", "none needed"),
     "verify": (4, "look at the repository, the branch and the database", "all whole", "none needed"),
     "restart_agent": (4, "start {} again", "its process runs", "it is stopped"),
     "metrics": (4, "measure {} afresh", "in band", "none needed"),
@@ -48,8 +48,8 @@ def recovery_steps(
     steps.append(step("snapshot"))
     if kind is not OptionType.RESTART_ONLY:
         steps += [step("commit"), step("publish")]
-        if has_checks:
-            steps.append(step("checks"))
+    if has_checks:
+        steps.append(step("checks"))
     steps.append(step("verify"))
     if restart:
         for agent in agents:
