@@ -79,8 +79,9 @@ class Shop:
             else:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content.encode() if isinstance(content, str) else content)
-        git(self.path, "add", "--all", "--", *files)
-        git(self.path, "commit", "-q", "-m", f"{summary}\n\nAgent: {agent}\n", "--only", "--", *files)
+        git(self.path, "--literal-pathspecs", "add", "--all", "--", *files)
+        words = ["--literal-pathspecs", "commit", "-q", "-m", f"{summary}\n\nAgent: {agent}\n", "--only"]
+        git(self.path, *words, "--", *files)
         return git(self.path, "rev-parse", "HEAD")
 
     def head(self) -> str:
