@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from .checks.checks import Checks
 from .clock import Clock
 from .config import Settings
 from .data.database import Database, open_database
 from .gitrepo.git import require_git
+from .gitrepo.history import attribute
 from .gitrepo.mirror import Mirror
 from .gitrepo.repository import Repository
 from .gitrepo.scratch import ScratchPool
+from .model import Commit
 from .store.paths import RepositoryPaths
 from .store.signals import Signals
 from .store.store import Store
@@ -59,3 +62,16 @@ def open_services(
         pin=pin,
         clock=clock,
     )
+
+
+def attributed(services: Services, commits: Sequence[Commit]) -> list[Commit]:
+    """Return the commits with whose each is: by what it says itself, else by the working tree that it was made in."""
+    return [
+        commit if commit.agent else replace(commit, agent=services.store.get_note(origin_key(commit.sha)))
+        for commit in attribute(commits, services.settings.agents)
+    ]
+
+
+def origin_key(sha: str) -> str:
+    """Return the note that holds in whose working tree the commit ``sha`` was seen to be made."""
+    return f"origin:{sha}"

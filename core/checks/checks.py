@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from threading import Event
+from threading import Event, Lock
 from typing import Protocol
 
 from ..clock import Clock
@@ -52,6 +52,18 @@ class Checks:
         self._pool = pool
         self._store = store
         self._clock = clock
+        self._counting = Lock()
+        self._runs = 0
+
+    @property
+    def runs(self) -> int:
+        """How often a check's command was run through this object, tries to tell flaky from broken included."""
+        with self._counting:
+            return self._runs
+
+    def counted_anew(self) -> Checks:
+        """Return the same checks with a count of their own, from 0: what others run meanwhile does not count."""
+        return Checks(self._settings, self._top, self._pool, self._store, self._clock)
 
     def definition(self, check: CheckSettings) -> str:
         """Return a SHA-256 of everything in the settings that decides what ``check`` says; its name does not."""
@@ -107,6 +119,8 @@ class Checks:
                 return unready or attempt(check, folder, stop=stop, only=only)
 
         outcome, ending = judge(check, once, check.retries)
+        with self._counting:
+            self._runs += outcome.runs
         if ending not in {Ending.UNABLE, Ending.STOPPED}:
             self._store.save_check(tree, self._key(check, only), outcome)
         return outcome, ending

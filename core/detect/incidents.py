@@ -8,6 +8,9 @@ from datetime import datetime, timedelta
 
 from ..model import ENDED_STATES, EVERYBODY, Finding, Incident, IncidentState, Severity
 
+LEFT_STATES = frozenset({IncidentState.ESCALATED, IncidentState.REJECTED, IncidentState.UNDONE, IncidentState.FAILED})
+"""Ended states in which nobody took the trouble away: it may be there still."""
+
 WINDOW = timedelta(minutes=10)
 """Findings of one agent that are no further apart belong together while nothing was decided yet."""
 _JOINT = " + "
@@ -106,6 +109,29 @@ def still_open(incident: Incident) -> tuple[Finding, ...]:
         if not finding.ended:
             state[finding.fingerprint] = finding
     return tuple(state.values())
+
+
+def is_unresolved(incident: Incident) -> bool:
+    """Return whether there is trouble as far as is known: it is open, or it was left as it is and not seen to be over.
+
+    Of what an operator rejected only a failing check counts: whoever rejects knows the rest, but nothing is healthy
+    while a check fails.
+    """
+    if incident.state not in LEFT_STATES:
+        return incident.state not in ENDED_STATES
+    left = still_open(incident)
+    if incident.state is IncidentState.REJECTED:
+        return any(finding.rule == "check_failed" for finding in left)
+    return bool(left)
+
+
+def end_of(finding: Finding, incidents: Iterable[Incident]) -> Incident | None:
+    """Return the first of ``incidents`` that was left as it is and whose trouble ``finding`` reports to be over."""
+    for incident in incidents:
+        lasting = {each.fingerprint for each in still_open(incident)} if incident.state in LEFT_STATES else set()
+        if finding.fingerprint in lasting and _same_agent(incident.agent, finding.agent):
+            return incident
+    return None
 
 
 def title(findings: Iterable[Finding]) -> str:
