@@ -32,12 +32,11 @@ def main(asked: list[str]) -> int:
     failed = 0
     started = time.monotonic()
     for name in asked or list(SECTIONS):
-        section = importlib.import_module(f"{__package__}.{name}")
         with tempfile.TemporaryDirectory(prefix="rollcage-bench-") as folder:
             place = Path(folder).resolve()
             with environment(_of_its_own(place)):
-                tempfile.tempdir = None  # it was looked up before TMPDIR changed
                 try:
+                    section = importlib.import_module(f"{__package__}.{name}")
                     show(f"{SECTIONS[name]} ({name})", section.measure(place))
                 except Exception as problem:  # the other sections are worth measuring all the same
                     failed = 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import sys
+import venv
 from contextlib import chdir
 from functools import partial
 from pathlib import Path
@@ -17,14 +18,14 @@ from .measure import Row, interleaved, process_time
 RUNS = 40
 AIM = 4.0
 SIGNAL = ("signal", "metric", "x", "1", "--agent", "a")
-BARE_MAIN = "import sys; sys.path.insert(0, {!r}); from rollcage.__main__ import main; sys.exit(main())"
+WHEEL_MAIN = "import sys; sys.path.insert(0, {!r}); from rollcage.__main__ import main; sys.exit(main())"
 
 
 def measure(place: Path) -> list[Row]:
-    """Measure both light verbs as they are installed here, and again in a Python without site-packages.
+    """Measure both light verbs as they are installed here, and again as a wheel would have them.
 
     The second is the stricter: an editable install lets every Python of its environment, the floor too, import a
-    finder with half the standard library.
+    finder with half the standard library. So it has an environment of its own, with nothing in it.
     """
     top = place / "shop"
     top.mkdir()
@@ -33,14 +34,16 @@ def measure(place: Path) -> list[Row]:
     paths = identify(top / ".git", lambda: [git(top, "rev-parse", "HEAD")])
     script = Path(sys.executable).with_name("rollcage")
     installed = [sys.executable, *((str(script),) if script.exists() else ("-m", "rollcage"))]
-    bare = [sys.executable, "-S", "-c", BARE_MAIN.format(str(Path(rollcage.__file__).parent.parent))]
+    venv.create(place / "venv", symlinks=True)
+    python = str(place / "venv" / "bin" / "python")
+    wheel = [python, "-c", WHEEL_MAIN.format(str(Path(rollcage.__file__).parent.parent))]
     ways = {
         "rollcage --version": [*installed, "--version"],
         "rollcage signal": [*installed, *SIGNAL],
         "python -c pass": [sys.executable, "-c", "pass"],
-        "rollcage --version, no site": [*bare, "--version"],
-        "rollcage signal, no site": [*bare, *SIGNAL],
-        "python -S -c pass": [sys.executable, "-S", "-c", "pass"],
+        "rollcage --version, from a wheel": [*wheel, "--version"],
+        "rollcage signal, from a wheel": [*wheel, *SIGNAL],
+        "python -c pass, bare": [python, "-c", "pass"],
     }
     with chdir(top):
         found = interleaved(RUNS, *(partial(process_time, argv) for argv in ways.values()), warm_up=3)
@@ -50,5 +53,5 @@ def measure(place: Path) -> list[Row]:
     connection.close()
     if written != 2 * (RUNS + 3):
         raise RuntimeError(f"{written} signals were written, not {2 * (RUNS + 3)}")
-    floor = dict.fromkeys(list(ways)[:2], "python -c pass") | dict.fromkeys(list(ways)[3:5], "python -S -c pass")
+    floor = dict.fromkeys(list(ways)[:2], "python -c pass") | dict.fromkeys(list(ways)[3:5], "python -c pass, bare")
     return [Row(name, times[name], under, times[under], AIM) for name, under in floor.items()]

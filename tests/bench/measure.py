@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -71,6 +72,7 @@ def process_time(argv: Sequence[str]) -> float:
 def environment(changes: Mapping[str, str | None]) -> Iterator[None]:
     """Within, the process and its children have these variables; None: they have it not."""
     before = dict(os.environ)
+    tempfile.tempdir = None  # it is looked up once only, and TMPDIR may change
     try:
         for name, value in changes.items():
             if value is None:
@@ -81,6 +83,7 @@ def environment(changes: Mapping[str, str | None]) -> Iterator[None]:
     finally:
         os.environ.clear()
         os.environ.update(before)
+        tempfile.tempdir = None
 
 
 HEADINGS = ("what", "median", "min", "floor", "median", "min", "ratio", "of min", "aim", "")

@@ -35,7 +35,7 @@ RUNS = 4
 AIM_S = 2.0
 DATABASE_SIZE = 10 * 10**6
 
-GOOD = "def add(a, b):\n    return a + b\n"
+GOOD, BAD = "rate = 19\n", "rate = 91\n"
 AGENT = (
     "import signal, sys, threading; signal.signal(15, lambda *_: sys.exit(0)); print('up'); threading.Event().wait()"
 )
@@ -44,8 +44,8 @@ version: 1
 branch: main
 level: auto
 checks:
-  - name: adds
-    run: [grep, -q, "return a + b", calc.py]
+  - name: rate
+    run: [grep, -q, "rate = 19", tax.conf]
 agents:
   executor: {{commits: {{trailer: executor}}, run: ['{sys.executable}', -u, -c, "{AGENT}"]}}
 database:
@@ -73,13 +73,13 @@ def measure(place: Path) -> list[Row]:
 def _recovery(top: Path, folders: int) -> tuple[float, ...]:
     """Return the seconds from the finding to the end of the rollback, and the stages of which they are the sum."""
     make_history(top, 200, folders=folders)
-    _commit(top, "planner", "start", {"calc.py": GOOD, ".gitignore": "app.db*\n"})
+    _commit(top, "planner", "start", {"tax.conf": GOOD, ".gitignore": "app.db*\n"})
     _fill(top / "app.db")
     with _services(top) as services:
         run = start_agent(services.paths, "executor", services.settings.agents["executor"], top)
         try:
             _expect(_once(services), "healthy")
-            _commit(top, "executor", "tidy add", {"calc.py": GOOD.replace("a + b", "a - b")})
+            _commit(top, "executor", "tidy up", {"tax.conf": BAD})
             _commit(top, "planner", "plan on", {"plan.md": "plan\n"})
             before = services.store.last_seq()
             _expect(_once(services), "recovered")
