@@ -7,27 +7,25 @@ and ``manifest.json``, which says what they are.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
-import os
 import re
-import stat
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import IO
 
-from ..errors import GitError
+from ..errors import GitError, StoreError
 from ..text import clean
+from .content import Reader
 from .git import IDENTITY
 from .mirror import Mirror
 from .working_files import sync_folder
 
 MANIFEST = "manifest.json"
 
-_CHUNK = 1 << 20
+_LEFTOVER_AGE_S = 86_400.0
+
 _REF = re.compile(r"refs/rollcage/[a-z]+/[A-Za-z0-9][A-Za-z0-9._-]*")
 _OPTIONS = (
     *("-c", "core.fsync=all", "-c", "fastimport.unpackLimit=0"),
@@ -36,21 +34,8 @@ _OPTIONS = (
 )
 
 
-class ChangedWhileReadError(Exception):
-    """The file was written to while it was read: what was read is no state that it ever had."""
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """A blob that is kept: its id, the SHA-256 of its bytes, its size in bytes."""
-
-    oid: str
-    sha256: str
-    size: int
-
-
-class Vault:
-    """One import into the mirror, used with ``with``: `add` and `add_file`, then `commit`; without it nothing stays.
+class Vault(Reader):
+    """One import into the mirror, used with ``with``: `add` and its like, then `commit`; without it nothing stays.
 
     The blobs are stored even where the user's repository has them too: its garbage collection knows nothing of us.
     """
@@ -59,16 +44,20 @@ class Vault:
         """Take the mirror, the ref under ``refs/rollcage/`` that will keep it (must be new) and the time of it."""
         if not _REF.fullmatch(ref) or ref.endswith((".", ".lock")) or ".." in ref:
             raise GitError(f"not a name to keep things under: {clean(ref, limit=80)}")
+        super().__init__(mirror.repository.object_format())
         self._mirror, self._ref, self._at = mirror, ref, at
-        self._algorithm = mirror.repository.object_format()
         self._marks: dict[str, int] = {}
         self._next = 0
 
     def __enter__(self) -> Vault:
-        """Start the import. Raises GitError, also if the ref exists already."""
+        """Start the import. Raises GitError, also if the ref exists already; StoreError if the mirror is unwritable."""
         if self._mirror.git.run("show-ref", "--verify", "--quiet", self._ref, ok=(0, 1)).status == 0:
             raise GitError(f"{self._ref} exists already in {clean(str(self._mirror.path))}")
-        environment = {"GIT_OBJECT_DIRECTORY": str(_own_objects(self._mirror))}
+        try:
+            environment = {"GIT_OBJECT_DIRECTORY": str(_own_objects(self._mirror))}
+        except OSError as error:
+            place = clean(str(self._mirror.path))
+            raise StoreError(f"cannot write {place}: {error.strerror}; make room or mend its permissions") from error
         self._process = self._mirror.git.start(
             *_OPTIONS, "fast-import", "--quiet", "--done", "--depth=0", env=environment
         )
@@ -85,55 +74,6 @@ class Vault:
                 stream.close()
         if self._process.proc is not None:
             self._process.proc.wait()
-
-    def add(self, content: bytes) -> Kept:
-        """Keep these bytes. Raises GitError."""
-        oid = hashlib.new(self._algorithm, b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
-        if oid not in self._marks:
-            self._send(self._header(len(content)), content, b"\n")
-            self._marks[oid] = self._next
-        return Kept(oid, hashlib.sha256(content).hexdigest(), len(content))
-
-    def add_stream(self, stream: IO[bytes], size: int) -> Kept:
-        """Keep exactly ``size`` bytes of ``stream``, read a piece at a time.
-
-        Raises GitError, and ChangedWhileReadError if it ends before; the import can go on then.
-        """
-        if size <= _CHUNK:
-            content = _read_all(stream, size)
-            if len(content) < size:
-                raise ChangedWhileReadError
-            return self.add(content)
-        named = hashlib.new(self._algorithm, b"blob %d\0" % size, usedforsecurity=False)
-        plain = hashlib.sha256()
-        self._send(self._header(size))
-        left = size
-        while left and (piece := stream.read(min(_CHUNK, left))):
-            named.update(piece)
-            plain.update(piece)
-            self._send(piece)
-            left -= len(piece)
-        for start in range(0, left, _CHUNK):  # the stream has promised ``size``; what nobody refers to is not kept
-            self._send(bytes(min(_CHUNK, left - start)))
-        self._send(b"\n")
-        if left:
-            raise ChangedWhileReadError
-        self._marks.setdefault(named.hexdigest(), self._next)
-        return Kept(named.hexdigest(), plain.hexdigest(), size)
-
-    def add_file(self, path: Path) -> Kept:
-        """Keep a regular file's bytes or a symbolic link's target. Raises OSError, GitError, ChangedWhileReadError."""
-        if path.is_symlink():
-            return self.add(os.fsencode(path.readlink()))
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as stream:
-            before = os.fstat(descriptor)
-            if not stat.S_ISREG(before.st_mode):
-                raise ChangedWhileReadError
-            kept = self.add_stream(stream, before.st_size)
-            if _written(before) != _written(os.fstat(descriptor)):
-                raise ChangedWhileReadError
-        return kept
 
     def commit(self, manifest: Mapping[str, object], message: str) -> str:
         """Keep all that was added, with ``manifest``, durably; return the commit. Raises GitError."""
@@ -166,9 +106,20 @@ class Vault:
         sync_folder((self._mirror.path / self._ref).parent)
         return sha
 
-    def _header(self, size: int) -> bytes:
+    def _begin(self, size: int, oid: str | None) -> bool:
+        if oid in self._marks:
+            return False
         self._next += 1
-        return b"blob\nmark :%d\ndata %d\n" % (self._next, size)
+        self._send(b"blob\nmark :%d\ndata %d\n" % (self._next, size))
+        return True
+
+    def _take(self, piece: bytes) -> None:
+        self._send(piece)
+
+    def _end(self, oid: str | None) -> None:
+        self._send(b"\n")
+        if oid is not None:
+            self._marks.setdefault(oid, self._next)
 
     def _send(self, *pieces: bytes) -> None:
         try:
@@ -204,17 +155,8 @@ def _own_objects(mirror: Mirror) -> Path:
     folder.mkdir(mode=0o700, exist_ok=True)
     with contextlib.suppress(FileExistsError):
         (folder / "pack").symlink_to("../objects/pack")
+    for leftover in (mirror.objects / "pack").glob("tmp_pack_*"):  # of an import that was killed
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - leftover.stat().st_mtime > _LEFTOVER_AGE_S:
+                leftover.unlink()
     return folder
-
-
-def _read_all(stream: IO[bytes], size: int) -> bytes:
-    pieces = []
-    left = size
-    while left and (piece := stream.read(left)):
-        pieces.append(piece)
-        left -= len(piece)
-    return b"".join(pieces)
-
-
-def _written(status: os.stat_result) -> tuple[int, int, int]:
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns

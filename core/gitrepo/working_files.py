@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import stat
@@ -60,19 +61,22 @@ def blob_id(content: bytes, algorithm: str) -> str:
     return hashlib.new(algorithm, b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
-def write(top: Path, path: bytes, content: bytes, mode: str, temporary: str) -> None:
+def write(top: Path, path: bytes, pieces: Iterable[bytes], mode: str, temporary: str, size: int | None = None) -> None:
     """Replace the file at ``path`` in one move through ``temporary``, a name in its folder; durable when it returns.
 
-    Permissions stay where ``mode`` is what the file has. Raises OSError; then the file is as it was.
+    Permissions stay where ``mode`` is what the file has. Raises OSError, also if the pieces are not ``size`` bytes in
+    all; then the file is as it was.
     """
     target = place(top, path)
     draft = target.with_name(temporary)
     draft.unlink(missing_ok=True)
     try:
         if mode == SYMLINK:
-            draft.symlink_to(os.fsdecode(content))
+            draft.symlink_to(os.fsdecode(b"".join(pieces)))
         else:
-            _write_file(draft, content, mode, _permissions(target, mode))
+            _write_file(draft, pieces, mode, _permissions(target, mode))
+            if size is not None and draft.stat().st_size != size:
+                raise OSError(errno.EIO, "the content came out incomplete", str(target))
         draft.replace(target)
     except BaseException:
         draft.unlink(missing_ok=True)
@@ -128,12 +132,12 @@ def _permissions(target: Path, mode: str) -> int | None:
     return None
 
 
-def _write_file(draft: Path, content: bytes, mode: str, permissions: int | None) -> None:
+def _write_file(draft: Path, pieces: Iterable[bytes], mode: str, permissions: int | None) -> None:
     initial = 0o600 if permissions is not None else 0o777 if mode == "100755" else 0o666
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, initial)
     with os.fdopen(descriptor, "wb") as stream:
         if permissions is not None:
             os.fchmod(stream.fileno(), permissions)
-        stream.write(content)
+        stream.writelines(pieces)
         stream.flush()
         os.fsync(stream.fileno())

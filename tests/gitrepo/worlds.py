@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rollcage.core.gitrepo.mirror import Mirror
 from rollcage.core.gitrepo.publication import Publication
@@ -18,7 +19,8 @@ from tests.gitrepo.conftest import mirror_of
 LINES = "".join(f"line {number}\n" for number in range(20))
 Content = str | bytes | tuple[str, bytes] | None
 """Text, bytes, (mode, bytes), or None: not there."""
-Files = Mapping[str, Content] | Mapping[bytes, Content] | Mapping[str | bytes, Content]
+Files = Mapping[Any, Content]
+"""By path: text, or bytes where it is no UTF-8."""
 
 
 @dataclass
