@@ -1,0 +1,1 @@
+"""The screens: the fleet, and what an operator looks at or decides from there."""

@@ -1,0 +1,161 @@
+"""What all dialogs have in common: a frame above the screen, lines, answers, and Cancel as the default."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, cast
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widget import Widget
+from textual.widgets import Input
+
+from ...widgets.choices import Choice, ChoiceBar
+from ...widgets.line_view import TextLines
+from ...widgets.spans import Line, line, safe, wrap
+from ...widgets.view import View
+
+if TYPE_CHECKING:
+    from ..app import RollcageApp
+
+T = TypeVar("T")
+
+
+class Dialog(ModalScreen[T], Generic[T]):
+    """A framed box above the screen. Esc and ``q`` close it without an answer, as does its default answer."""
+
+    AUTO_FOCUS = None
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q", "close", "Close", show=False),
+    ]
+
+    def __init__(self, title: str) -> None:
+        """Take what stands in the frame."""
+        super().__init__()
+        self._title = title
+
+    @property
+    def owner(self) -> RollcageApp:
+        """The app, as what it is."""
+        return cast("RollcageApp", self.app)
+
+    def parts(self) -> Iterable[Widget]:
+        """Return the widgets in the frame, from top to bottom."""
+        raise NotImplementedError
+
+    def compose(self) -> ComposeResult:
+        """Yield the frame with its parts."""
+        with Vertical(id="dialog") as frame:
+            frame.border_title = Content(safe(self._title))
+            yield from self.parts()
+
+    def show(self, view: View) -> None:
+        """Take in a new moment; most dialogs do not depend on it."""
+
+    def action_close(self) -> None:
+        """Close without an answer."""
+        self.dismiss(None)
+
+
+class ConfirmScreen(Dialog[str]):
+    """Asks before the world is changed: the key of the action once more says yes, Enter says Cancel.
+
+    Its answer is the reason typed, empty where none was asked for; None: Cancel.
+    """
+
+    def __init__(self, title: str, lines: Sequence[str], key: str, label: str, *, prompt: str = "") -> None:
+        """Take the question, what it means, the key and word for yes, and a prompt where a reason is asked for."""
+        super().__init__(title)
+        self._lines, self._key, self._label, self._prompt = lines, key, label, prompt
+
+    def parts(self) -> Iterable[Widget]:
+        """See `Dialog.parts`."""
+        self._text = TextLines(id="text")
+        self._choices = ChoiceBar([Choice("cancel", "", "Cancel"), Choice("yes", self._key, self._label)])
+        yield self._text
+        if self._prompt:
+            entry = Input(placeholder=self._prompt, id="reason", compact=True)
+            entry.cursor_blink = False
+            yield entry
+        yield self._choices
+
+    def on_mount(self) -> None:
+        """Show the question with Cancel in focus."""
+        self._fill()
+        self._choices.focus()
+
+    def on_resize(self) -> None:
+        """Wrap for the new width."""
+        self._fill()
+
+    def _fill(self) -> None:
+        cells = max(min(self.app.size.width - 8, 72), 20)
+        lines: list[Line] = [line(part) for text in self._lines for part in wrap(text, cells)]
+        self._text.styles.height = min(len(lines), max(self.app.size.height - 8, 1))
+        self._text.show_lines(lines)
+
+    def on_key(self, event: object) -> None:
+        """Say yes where the key of the action comes once more."""
+        character = getattr(event, "character", None)
+        if character is not None and character == self._key and not isinstance(self.focused, Input):
+            self._yes()
+
+    def on_choice_bar_given(self, event: ChoiceBar.Given) -> None:
+        """Take the answer."""
+        if event.choice == "yes":
+            self._yes()
+        else:
+            self.dismiss(None)
+
+    def on_input_submitted(self) -> None:
+        """Go from the reason to the answers."""
+        self._choices.focus()
+
+    def _yes(self) -> None:
+        self.dismiss(self.query_one("#reason", Input).value.strip() if self._prompt else "")
+
+
+class NoticeScreen(Dialog[str]):
+    """Shows lines that are too many for a notice, with what can be done about them. Its answer is a choice's id."""
+
+    def __init__(self, title: str, lines: Sequence[str], choices: Sequence[Choice]) -> None:
+        """Take the title, the lines, and the answers beside Close."""
+        super().__init__(title)
+        self._lines = lines
+        self._offered = (Choice("close", "", "Close"), *choices)
+
+    def parts(self) -> Iterable[Widget]:
+        """See `Dialog.parts`."""
+        self._text = TextLines(id="text", focusable=True)
+        self._choices = ChoiceBar(self._offered)
+        yield self._text
+        yield self._choices
+
+    def on_mount(self) -> None:
+        """Show the lines."""
+        self._fill()
+        self._choices.focus()
+
+    def on_resize(self) -> None:
+        """Wrap for the new width."""
+        self._fill()
+
+    def _fill(self) -> None:
+        cells = max(min(self.app.size.width - 8, 72), 20)
+        lines: list[Line] = [line(part) for text in self._lines for part in wrap(text, cells)]
+        self._text.styles.height = min(len(lines), max(self.app.size.height - 8, 1))
+        self._text.show_lines(lines)
+
+    def on_key(self, event: object) -> None:
+        """Take an answer by its key."""
+        character = getattr(event, "character", None)
+        for choice in self._offered:
+            if choice.key and character == choice.key:
+                self.dismiss(choice.id)
+
+    def on_choice_bar_given(self, event: ChoiceBar.Given) -> None:
+        """Take the answer."""
+        self.dismiss(None if event.choice == "close" else event.choice)

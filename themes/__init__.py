@@ -1,0 +1,1 @@
+"""How the console looks: colours by meaning, and the Textual stylesheet."""
