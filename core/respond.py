@@ -13,7 +13,7 @@ from .detect.intake import incident_body
 from .diagnose.diagnose import diagnose
 from .errors import ExitCode, RollcageError, UsageError
 from .execute.agents import pause_agent, release_agent, start_again, stop_agent
-from .execute.runner import carry_out, start_rollback, work_for
+from .execute.runner import carry_out, start_rollback, try_undo_again, work_for
 from .execute.safe import make_safe, stand_down
 from .fleet.runs import Run
 from .model import (
@@ -100,6 +100,7 @@ class Responder:
         self._measure = measure
         self._settle = settle
         self._stop = stop
+        self._carried_on: set[str] = set()
 
     # -- what an engine that died left behind
 
@@ -107,14 +108,11 @@ class Responder:
         """Carry every unfinished rollback to its end: resumed where the world allows it, undone otherwise."""
         ended = []
         for rollback in self._services.store.unfinished_rollbacks():
-            self._services.store.append_event(
-                "alert",
-                {
-                    "severity": "warning",
-                    "text": f"{rollback.id} was interrupted and is carried on",
-                    "rollback": rollback.id,
-                },
-            )
+            if rollback.id not in self._carried_on:
+                self._carried_on.add(rollback.id)
+                text = f"{rollback.id} was interrupted and is carried on"
+                body = {"severity": "warning", "text": text, "rollback": rollback.id}
+                self._services.store.append_event("alert", body)
             ended.append(self._finish(rollback))
         for incident in self._services.store.incidents(open_only=True):
             if incident.state is IncidentState.ROLLING_BACK:  # decided, but its rollback was never written
@@ -204,9 +202,15 @@ class Responder:
     # -- operators
 
     def obey(self) -> int:
-        """Carry out what operators decided since the last call; return how many decisions were taken."""
+        """Carry out what operators decided since the last call; return how many decisions were taken.
+
+        A rollback that could not go on, for the journal could not be written (a full disk), is carried on first; and
+        agents that stand by for nothing any more, for the trouble went by itself, work on.
+        """
         store = self._services.store
         taken = 0
+        if store.unfinished_rollbacks():
+            self.carry_on()
         for decision in store.decisions(untaken_only=True):
             if decision.by == "engine" or not store.take_decision(decision.id):
                 continue
@@ -218,6 +222,7 @@ class Responder:
                 text = f"{decision.verdict.value} {decision.option}: {failure}"
                 store.append_event("alert", {"severity": "warning", "text": text, "incident": decision.incident})
             store.set_note(_answer_key(decision.id), canonical(to_json(answer)))
+        stand_down(self._services)
         return taken
 
     def _obey(self, decision: Decision) -> Answer:
@@ -232,8 +237,8 @@ class Responder:
         if incident.state not in DECIDABLE:
             raise UsageError(f"{incident.id} is {incident.state.value}: nothing is left to decide")
         if decision.verdict is DecisionVerdict.REJECT:
-            stand_down(self._services)
             self._save(incident, IncidentState.REJECTED, decision.reason or f"rejected by {decision.by}")
+            stand_down(self._services)
             return Answer(ExitCode.DONE, f"{option.id} rejected; the other agents work on")
         if decision.verdict is DecisionVerdict.EDIT:
             return self._edit(incident, option, plan, decision)
@@ -247,21 +252,21 @@ class Responder:
         reason = decision.reason or f"by {decision.by}"
         if verb in {"undo", "redo"}:
             rollback = find_undo(services, subject, redo=verb == "redo")
+            if rollback.state is RollbackState.FAILED:
+                return _answer(self._finish(try_undo_again(services, rollback, decision.by)))
             plan = plan_undo(services, rollback, verb)
             return _answer(self._finish(start_rollback(services, plan, approved_by=decision.by, kind=verb, of=subject)))
         held = services.store.holds().get(subject)
         if verb == "stop":
-            stop_agent(services, subject, reason)
+            stop_agent(services, subject, reason, decision.by)
         elif verb == "pause":
-            pause_agent(services, subject, Hold.PAUSED, reason)
+            pause_agent(services, subject, Hold.PAUSED, reason, decision.by)
         elif verb == "resume" and held is not None and held.hold is Hold.STOPPED:
-            start_again(services, subject)
+            start_again(services, subject, decision.by)
         elif verb == "resume":
-            release_agent(services, subject)
+            release_agent(services, subject, decision.by)
         else:
             raise UsageError(f"nobody can {verb} {subject}")
-        services.store.append_event("agent", {"agent": subject, "action": verb, "by": decision.by})
-        services.store.audit(decision.by, verb, subject, reason)
         return Answer(ExitCode.DONE, f"{subject}: {verb} done")
 
     def _still_valid(
@@ -312,23 +317,24 @@ class Responder:
         return self._finish(rollback)
 
     def _finish(self, rollback: Rollback) -> Rollback:
-        ended = carry_out(work_for(self._services, rollback, self._measure, self._stop))
-        stand_down(self._services)
+        ended = carry_out(work_for(self._services, rollback, self._measure))
         incident = self._services.store.incident(ended.incident)
         if incident is not None and ended.kind == "rollback":
             note = ended.note or f"{ended.id} took it back; verified"
             saved = self._save(incident, AFTER_ROLLBACK[ended.state], note)
             if saved.state is IncidentState.RECOVERED:
                 self._settle(saved)
+        stand_down(self._services)
         return ended
 
     def _escalate(self, incident: Incident, why: str) -> Incident:
-        stand_down(self._services)
         self._services.store.append_event(
             "alert",
             {"severity": "critical", "text": f"{incident.id} is escalated to you: {why}", "incident": incident.id},
         )
-        return self._save(incident, IncidentState.ESCALATED, why)
+        escalated = self._save(incident, IncidentState.ESCALATED, why)
+        stand_down(self._services)
+        return escalated
 
     def _save(self, incident: Incident, state: IncidentState, note: str) -> Incident:
         """Write the new state onto the incident as it is now: the detectors may have added findings meanwhile."""

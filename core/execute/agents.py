@@ -1,23 +1,39 @@
-"""Steps that hold, stop and start agents. The hold is written before the processes are touched: supervisors read it."""
+"""Holding, releasing and starting agents. Each act is an event and a record in the audit log.
+
+A hold is written before processes are touched, for supervisors read it; and taken away after they were let go, so that
+whoever dies in between leaves an agent that is known to be held, never a frozen one that nobody knows of.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from ..errors import RollcageError
 from ..fleet.control import pause_tree, resume_tree, stop_tree
-from ..fleet.mailbox import post
 from ..fleet.runs import Run, current_runs, latest_runs
 from ..fleet.start import start_agent
-from ..model import AgentState, Hold, Step
+from ..model import AgentState, Hold
 from ..services import Services
-from .work import StepKind, Work, never_done, nothing_to_prepare, nothing_to_undo
 
 STOP_GRACE_S = 5.0
 """How long an agent may take over SIGTERM before SIGKILL."""
 START_WAIT_S = 10.0
 """How long a restarted agent may take until its process runs."""
+_ENDED = frozenset({AgentState.COMPLETED, AgentState.ERROR, AgentState.TIMEOUT})
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What came of starting an agent."""
+
+    pid: int | None = None
+    """Of its process; None: it has none."""
+    supervised: bool = True
+    """False: nobody started it under supervision, so nobody starts it again; it was only released."""
+    ended: str = ""
+    """It has done its work and ended already: how."""
 
 
 def live_runs(services: Services) -> dict[str, Run]:
@@ -25,87 +41,104 @@ def live_runs(services: Services) -> dict[str, Run]:
     return {run.agent: run for run in current_runs(services.paths.inbox_db)}
 
 
-def stop_agent(services: Services, agent: str, reason: str) -> Mapping[str, object]:
-    """Stop the whole process tree of ``agent`` and hold it so; it stays stopped until it is released."""
+def hold_of(services: Services, agent: str) -> Hold:
+    """Return what keeps ``agent`` from working."""
+    held = services.store.holds().get(agent)
+    return held.hold if held is not None else Hold.NONE
+
+
+def stop_agent(services: Services, agent: str, reason: str, by: str = "engine") -> Mapping[str, object]:
+    """Stop the whole process tree of ``agent`` and hold it so; it stays stopped until it is released.
+
+    Says in ``left`` how many processes could not be ended; an alert says it too.
+    """
+    before = hold_of(services, agent)
     services.store.set_hold(agent, Hold.STOPPED, reason)
     run = live_runs(services).get(agent)
-    if run is None:
-        return {"running": False}
-    result = stop_tree(run, grace=STOP_GRACE_S)
-    services.store.audit("engine", "stop_agent", agent, reason)
-    return {"running": True, "terminated": result.terminated, "killed": result.killed}
+    result = stop_tree(run, grace=STOP_GRACE_S) if run is not None else None
+    done: dict[str, object] = {"running": run is not None}
+    if result is not None:
+        done |= {"terminated": result.terminated, "killed": result.killed, "left": result.left}
+    if before is not Hold.STOPPED or (result is not None and result.terminated + result.killed + result.left):
+        _tell(services, agent, "stop", by, reason, **done)
+    if result is not None and result.left:
+        _alert(services, f"{result.left} processes of agent {agent} could not be ended: look at them")
+    return done
 
 
-def pause_agent(services: Services, agent: str, hold: Hold, reason: str) -> str:
-    """Freeze the process tree of ``agent`` under ``hold``; return why it could not be frozen, or nothing."""
-    if services.store.holds().get(agent) is None or services.store.holds()[agent].hold is not Hold.STOPPED:
+def pause_agent(services: Services, agent: str, hold: Hold, reason: str, by: str = "engine") -> str:
+    """Freeze the process tree of ``agent`` under ``hold``; return why it could not be frozen, or nothing.
+
+    A stopped agent stays stopped. An alert says that it could not.
+    """
+    before = hold_of(services, agent)
+    if before is not Hold.STOPPED:
         services.store.set_hold(agent, hold, reason)
     run = live_runs(services).get(agent)
-    if run is None:
-        return ""
-    result = pause_tree(run)
-    return "" if result.paused else result.why
+    result = pause_tree(run) if run is not None else None
+    why = result.why if result is not None and not result.paused else ""
+    if before not in {hold, Hold.STOPPED} or why:
+        action = "standby" if hold is Hold.STANDBY else "pause"
+        _tell(services, agent, action, by, reason, running=run is not None, not_frozen=why)
+    if why:
+        _alert(services, f"agent {agent} could not be frozen and works on: {why}")
+    return why
 
 
-def release_agent(services: Services, agent: str) -> None:
+def release_agent(services: Services, agent: str, by: str = "engine") -> None:
     """Let a paused or waiting agent work on; a stopped one is started again by its supervisor."""
     run = live_runs(services).get(agent)
-    services.store.set_hold(agent, Hold.NONE)
     if run is not None:
         resume_tree(run)
+    services.store.set_hold(agent, Hold.NONE)
+    _tell(services, agent, "resume", by, "", running=run is not None)
 
 
-def stand_by(services: Services, problem_agent: str, reason: str) -> dict[str, str]:
-    """Tell all other live agents to stand by and freeze them; return by agent why one could not be frozen."""
-    text = f"EMERGENCY_STOP - {problem_agent or 'fleet'} critical error detected"
-    told = {}
-    for agent in sorted(live_runs(services)):
-        hold = services.store.holds().get(agent)
-        if agent == problem_agent or (hold is not None and hold.hold is not Hold.NONE):
-            continue
-        post(services.paths, agent, text, "rollcage", services.clock.now())
-        told[agent] = pause_agent(services, agent, Hold.STANDBY, reason)
-    return told
+def start_again(services: Services, agent: str, by: str = "engine") -> Started:
+    """Release ``agent`` and have it started: by its waiting supervisor, else by a new one from the settings.
 
-
-def resume_standby(services: Services) -> list[str]:
-    """Let every agent that stands by work on; return their names."""
-    names = [agent for agent, hold in services.store.holds().items() if hold.hold is Hold.STANDBY]
-    for agent in names:
-        release_agent(services, agent)
-        post(services.paths, agent, "RESUME - work on", "rollcage", services.clock.now())
-    return names
-
-
-def standby_seconds(services: Services) -> float:
-    """Return how long the agent that stands by longest has done so, in seconds; 0 where none does."""
-    since = [hold.since for hold in services.store.holds().values() if hold.hold is Hold.STANDBY]
-    return max((services.clock.now() - min(since)).total_seconds(), 0.0) if since else 0.0
-
-
-def start_again(services: Services, agent: str) -> Run | None:
-    """Start ``agent``: by its waiting supervisor, else by a new one from the settings; return its run.
-
-    An agent that nobody started under supervision is not started either: it is only released, and there is no run.
-    Raises RollcageError where it does not run within START_WAIT_S.
+    Returns once its process runs, or has ended well already. Raises RollcageError where it fails at once, or does not
+    run within START_WAIT_S.
     """
+    before = _newest(services, agent)
     run = live_runs(services).get(agent)
-    services.store.set_hold(agent, Hold.NONE)
     if run is not None:
         resume_tree(run)
-    elif not _belongs_to_engine(services, agent):
-        return None
-    else:
+    services.store.set_hold(agent, Hold.NONE)
+    if run is None and not _belongs_to_engine(services, agent):
+        _tell(services, agent, "resume", by, "", running=False)
+        return Started(supervised=False)
+    _tell(services, agent, "start", by, "")
+    if run is None:
         start_agent(services.paths, agent, services.settings.agents[agent], services.repository.top)
     tick = threading.Event()
     deadline = services.clock.boot() + START_WAIT_S
     while True:
         run = live_runs(services).get(agent)
         if run is not None and run.child_pid is not None and run.state is AgentState.RUNNING:
-            return run
+            return Started(pid=run.child_pid)
+        now = _newest(services, agent)
+        if (
+            now is not None
+            and now.state in _ENDED
+            and (before is None or (now.id, now.since) != (before.id, before.since))
+        ):
+            if now.state is AgentState.COMPLETED:
+                return Started(ended=now.state.value)
+            raise RollcageError(f"agent {agent} failed as soon as it was started again; see its output")
         if services.clock.boot() > deadline:
             raise RollcageError(f"agent {agent} does not run {START_WAIT_S:.0f} s after its start; see its output")
         services.clock.wait(tick, 0.05)
+
+
+def ended_well(services: Services, agent: str) -> str:
+    """Return how the newest run of ``agent`` ended, if it ended by itself and without a fault; else nothing."""
+    run = _newest(services, agent)
+    return run.state.value if run is not None and run.state is AgentState.COMPLETED else ""
+
+
+def _newest(services: Services, agent: str) -> Run | None:
+    return next((run for run in latest_runs(services.paths.inbox_db) if run.agent == agent), None)
 
 
 def _belongs_to_engine(services: Services, agent: str) -> bool:
@@ -113,38 +146,15 @@ def _belongs_to_engine(services: Services, agent: str) -> bool:
     settings = services.settings.agents.get(agent)
     if settings is None or settings.run is None:
         return False
-    died = any(run.agent == agent and run.exit_code is None for run in latest_runs(services.paths.inbox_db))
-    return settings.start == "engine" or died
+    newest = _newest(services, agent)
+    return settings.start == "engine" or (newest is not None and newest.exit_code is None)
 
 
-def _do_stop(work: Work, step: Step) -> Mapping[str, object]:
-    return stop_agent(work.services, step.subject, f"rollback {work.journal.rollback.id}")
+def _tell(services: Services, agent: str, action: str, by: str, why: str, **more: object) -> None:
+    with services.store.transaction():
+        services.store.append_event("agent", {"agent": agent, "action": action, "by": by, "why": why, **more})
+        services.store.audit(by, f"{action}_agent", agent, why, detail=more)
 
 
-def _do_stand_by(work: Work, step: Step) -> Mapping[str, object]:
-    told = stand_by(work.services, work.plan.agent, f"rollback {work.journal.rollback.id}")
-    return {"told": told}
-
-
-def _undo_stand_by(work: Work, step: Step) -> None:
-    resume_standby(work.services)
-
-
-def _do_restart(work: Work, step: Step) -> Mapping[str, object]:
-    run = start_again(work.services, step.subject)
-    return {"pid": run.child_pid} if run else {"supervised": False}
-
-
-def _undo_restart(work: Work, step: Step) -> None:
-    stop_agent(work.services, step.subject, f"rollback {work.journal.rollback.id} was undone")
-
-
-def _do_resume(work: Work, step: Step) -> Mapping[str, object]:
-    waited = standby_seconds(work.services)
-    return {"resumed": resume_standby(work.services), "standby_s": waited}
-
-
-STOP_AGENT = StepKind(nothing_to_prepare, _do_stop, never_done, nothing_to_undo)
-STAND_BY = StepKind(nothing_to_prepare, _do_stand_by, never_done, _undo_stand_by)
-RESTART_AGENT = StepKind(nothing_to_prepare, _do_restart, never_done, _undo_restart)
-RESUME_OTHERS = StepKind(nothing_to_prepare, _do_resume, never_done, nothing_to_undo)
+def _alert(services: Services, text: str) -> None:
+    services.store.append_event("alert", {"severity": "critical", "text": text})

@@ -7,8 +7,12 @@ from ..config import Level, Settings
 from ..errors import RollcageError
 from ..model import Hold, Incident
 from ..services import Services
-from .agents import pause_agent, resume_standby, stand_by, stop_agent
+from .agents import pause_agent, stop_agent
 from .snapshots import snapshot_name, take_snapshot
+from .standby import resume_standby, safe_note, stand_by
+
+DEADLINE_S = 120.0
+"""After so long an alert is raised; nothing is cut short."""
 
 
 def critical_action(settings: Settings, level: Level) -> str:
@@ -19,55 +23,76 @@ def critical_action(settings: Settings, level: Level) -> str:
 
 
 def make_safe(services: Services, incident: Incident, level: Level) -> str:
-    """Hold the problem agent, keep a snapshot, tell the others to stand by; return the snapshot's id.
+    """Hold the problem agent, tell the others to stand by, keep a snapshot; return the snapshot's id.
 
-    Done once an incident; after a crash in the middle it is done again, and every part of it is idempotent. Where
-    the agent is not known, or cannot be held, all agents stand by. Raises StoreError where no snapshot can be kept.
+    Done once an incident; after a crash in the middle it is done again, and every part of it is idempotent. Where the
+    agent is not known, or cannot be held, all the others stand by just so. Raises RollcageError where no snapshot can
+    be kept; the agents are held then.
     """
-    key = f"safe:{incident.id}"
-    known = services.store.get_note(key)
+    store = services.store
+    known = store.get_note(safe_note(incident.id))
     if known is not None:
         return known
+    begun = services.clock.boot()
     action = critical_action(services.settings, level)
     reason = f"incident {incident.id}: {incident.title}"
-    services.store.append_event("phase", {"incident": incident.id, "phase": 1, "state": "started", "action": action})
+    name = _planned_name(services, incident)
+    about = {"incident": incident.id, "phase": 1, "action": action, "agent": incident.agent}
+    store.append_event("phase", {**about, "state": "started"})
     held: dict[str, object] = {}
     told: dict[str, str] = {}
     if action != "notify":
         if incident.agent:
             held = _hold(services, incident.agent, action, reason)
         told = stand_by(services, incident.agent, reason)
-    snapshot = take_snapshot(services, snapshot_name(services, services.clock.now()), reason).id
-    with services.store.transaction():
-        services.store.set_note(key, snapshot)
-        services.store.append_event(
+    snapshot = take_snapshot(services, name, reason).id
+    took = services.clock.boot() - begun
+    with store.transaction():
+        store.set_note(safe_note(incident.id), snapshot)
+        store.append_event(
             "phase",
             {
-                "incident": incident.id,
-                "phase": 1,
+                **about,
                 "state": "done",
-                "agent": incident.agent,
-                "action": action,
                 "held": held,
                 "told": sorted(told),
                 "not_frozen": {agent: why for agent, why in told.items() if why},
                 "snapshot": snapshot,
+                "took_s": took,
             },
         )
-        services.store.audit("engine", "make_safe", incident.id, reason, detail={"held": canonical(held)})
+        if took > DEADLINE_S:
+            text = f"making {incident.id} safe has taken {took:.0f} s, over its {DEADLINE_S:.0f} s"
+            store.append_event("alert", {"severity": "warning", "text": text, "incident": incident.id})
+        store.audit("engine", "make_safe", incident.id, reason, detail={"held": canonical(held)})
     return snapshot
+
+
+def stand_down(services: Services) -> list[str]:
+    """Let the others work on unless something still needs them to stand by. The problem agent stays held.
+
+    After a rollback, a rejection or an escalation was written; cheap, so that it may be called again and again.
+    """
+    return resume_standby(services)
+
+
+def _planned_name(services: Services, incident: Incident) -> str:
+    """Return the id of the snapshot, the same after a crash, so that what was begun of it does not stay for ever."""
+    key = f"making_safe:{incident.id}"
+    name = services.store.get_note(key)
+    if name is None:
+        name = snapshot_name(services, services.clock.now())
+        services.store.set_note(key, name)
+    return name
 
 
 def _hold(services: Services, agent: str, action: str, reason: str) -> dict[str, object]:
     try:
         if action == "stop":
             return dict(stop_agent(services, agent, reason))
-        problem = pause_agent(services, agent, Hold.PAUSED, reason)
-        return {"paused": not problem, "why": problem}
+        why = pause_agent(services, agent, Hold.PAUSED, reason)
+        return {"paused": not why, "why": why}
     except RollcageError as failure:  # the others stand by all the same; the operator sees why this one did not
+        text = f"agent {agent} could not be held: {failure}"
+        services.store.append_event("alert", {"severity": "critical", "text": text})
         return {"failed": str(failure)}
-
-
-def stand_down(services: Services) -> list[str]:
-    """Let the others work on: after a rollback, a rejection or an escalation. The problem agent stays held."""
-    return resume_standby(services)

@@ -4,78 +4,86 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ..codec import from_json, to_json
 from ..errors import RollcageError
-from ..model import CheckOutcome, OptionType, Step
+from ..gitrepo.publish import state_of
+from ..model import CheckOutcome, Step
 from ..services import Services
-from .code import branch_tip
-from .work import StepKind, Work, never_done, nothing_to_prepare, nothing_to_undo
+from .agents import ended_well
+from .check_results import Expected, against, check_seconds, expected_of, reservations, run_all
+from .integrity import integrity_problems
+from .publishing import begun
+from .work import NotVerifiedError, StepKind, Work
+
+__all__ = ["CHECKS", "METRICS", "VERIFY", "integrity_problems", "run_checks"]
 
 
-class NotVerifiedError(RollcageError):
-    """The rollback was carried out but the system is not seen to be healthy."""
-
-
-def run_checks(services: Services, sha: str, work: Work | None = None) -> tuple[CheckOutcome, ...]:
+def run_checks(services: Services, sha: str) -> tuple[CheckOutcome, ...]:
     """Run every check on the commit ``sha``, afresh, and mark the commit good where all passed."""
-    tree = services.repository.tree(sha)
-    outcomes = services.checks.run_all(sha, tree, fresh=True, stop=work.stop if work else None)
-    if outcomes and all(outcome.passed for outcome in outcomes):
-        services.store.mark_good(sha, tree, services.checks.checks_hash)
-    return outcomes
+    return run_all(services, sha, services.repository.tree(sha), fresh=True)
+
+
+def _prepare_checks(work: Work, step: Step) -> Mapping[str, object]:
+    """What is known before, while it is: a fresh run of the same tree takes its place in the cache."""
+    return {"expected": [to_json(each) for each in expected_of(work)]}
 
 
 def _do_checks(work: Work, step: Step) -> Mapping[str, object]:
-    sha = branch_tip(work)
-    outcomes = run_checks(work.services, sha, work)
-    failed = [outcome for outcome in outcomes if outcome.passed is not True]
-    if failed:
-        names = ", ".join(f"{outcome.name} ({_words(outcome)})" for outcome in failed)
-        raise NotVerifiedError(f"after the rollback not every check passes: {names}")
-    return {"checks": [outcome.name for outcome in outcomes], "duration_s": sum(o.duration_s for o in outcomes)}
-
-
-def _words(outcome: CheckOutcome) -> str:
-    return "fails" if outcome.passed is False else outcome.detail.splitlines()[0] if outcome.detail else "no verdict"
+    """Run all checks afresh on the commit that was published; where none was, on the branch as it is."""
+    outcomes = run_checks(work.services, work.journal.rollback.head_after or work.tip())
+    kept = step.data.get("expected")
+    expected = [from_json(Expected, dict(each)) for each in kept] if isinstance(kept, list) else expected_of(work)
+    problems = against(outcomes, expected)
+    if problems:
+        raise NotVerifiedError(f"after the rollback {'; '.join(problems)}")
+    return {
+        "passed": [outcome.name for outcome in outcomes if outcome.passed],
+        "reservations": reservations(outcomes, expected),
+        "checks_s": check_seconds(outcomes),
+    }
 
 
 def _do_verify(work: Work, step: Step) -> Mapping[str, object]:
-    """Ask the world: is the branch where it should be, is every worktree followed, is the database whole?"""
-    problems = integrity_problems(work.services)
-    published = work.data_of("publish")
-    if work.plan.type is not OptionType.RESTART_ONLY and published:
-        head_after = work.journal.rollback.head_after
-        if not _contains(work, head_after):
-            problems.append(f"{work.plan.branch} no longer contains {head_after[:12]}")
+    """Ask the world: is the branch where it should be, has every worktree followed, is the database whole?"""
+    problems = _code_problems(work)
     if problems:
         raise NotVerifiedError("; ".join(problems))
+    before = work.data_of("snapshot").get("problems")
+    known = {str(problem) for problem in before} if isinstance(before, list) else set()
+    try:
+        now = integrity_problems(work.services)
+    except RollcageError as unseen:
+        raise NotVerifiedError(f"the database cannot be looked at: {unseen}", spare=True) from unseen
+    new = [problem for problem in now if problem not in known]
+    if new:
+        raise NotVerifiedError("; ".join(new))
+    if now:
+        raise NotVerifiedError(f"broken before the rollback already, and still: {'; '.join(now)}", spare=True)
     return {"database": "whole" if work.services.database else "none"}
 
 
-def _contains(work: Work, sha: str) -> bool:
-    git = work.services.repository.git
-    return git.run("merge-base", "--is-ancestor", sha, branch_tip(work), ok=(0, 1)).status == 0
-
-
-def integrity_problems(services: Services) -> list[str]:
-    """Return what is broken in the repository's objects at the tip and in the database; empty: nothing."""
-    problems = []
-    tip = services.repository.tip(services.settings.branch)
-    if tip is not None:
-        listed = services.repository.git.run("rev-list", "--objects", "--missing=print", "-1", tip, ok=(0, 128))
-        missing = [line for line in listed.out.splitlines() if line.startswith(b"?")]
-        if listed.status != 0 or missing:
-            problems.append(f"{len(missing) or 'some'} objects of {services.settings.branch} are missing or damaged")
-    if services.database is not None:
-        problems += [f"database: {problem}" for problem in services.database.integrity()]
-    return problems
+def _code_problems(work: Work) -> list[str]:
+    step = next((each for each in work.journal.steps() if each.name == "publish"), None)
+    found = begun(step) if step is not None else None
+    if found is None:
+        return []
+    branch, publication = work.plan.branch, found.publication
+    if not work.contains(publication.new):
+        return [f"{branch} no longer contains {publication.new[:12]}"]
+    if state_of(work.services.repository, publication) == "moved":
+        return [f"a working tree of {branch} has not followed to {publication.new[:12]}"]
+    return []
 
 
 def _do_metrics(work: Work, step: Step) -> Mapping[str, object]:
     """Measure the restarted agent afresh: it answers, and what is measured of it is in band."""
-    run = work.runs().get(step.subject)
-    if run is None and work.data_of("restart_agent").get("supervised") is False:
+    if work.data_of("restart_agent").get("supervised") is False:
         return {"supervised": False}
+    run = work.runs().get(step.subject)
     if run is None or run.child_pid is None:
+        ended = ended_well(work.services, step.subject)
+        if ended:
+            return {"ended": ended}
         raise NotVerifiedError(f"agent {step.subject} does not run after its restart")
     problems = work.measure(run)
     if problems:
@@ -83,6 +91,6 @@ def _do_metrics(work: Work, step: Step) -> Mapping[str, object]:
     return {"pid": run.child_pid}
 
 
-CHECKS = StepKind(nothing_to_prepare, _do_checks, never_done, nothing_to_undo)
-VERIFY = StepKind(nothing_to_prepare, _do_verify, never_done, nothing_to_undo)
-METRICS = StepKind(nothing_to_prepare, _do_metrics, never_done, nothing_to_undo)
+CHECKS = StepKind(_do_checks, _prepare_checks)
+VERIFY = StepKind(_do_verify)
+METRICS = StepKind(_do_metrics)

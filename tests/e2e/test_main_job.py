@@ -118,7 +118,7 @@ method, step, name = sys.argv.pop(1).split()
 written = getattr(Journal, method)
 def write_and_die(self, entry, *args, **data):
     result = written(self, entry, *args, **data)
-    if entry.name == step and name in ("-", data.get("records", [["-"]])[-1][0]):
+    if entry.name == step and name in ("-", data.get("forward", {}).get("records", [["-"]])[-1][0]):
         os.kill(os.getpid(), signal.SIGKILL)
     return result
 setattr(Journal, method, write_and_die)
