@@ -135,7 +135,7 @@ _PLAIN, _BAD, _WARN, _GOOD = (" ", "info"), ("✖", "critical"), ("▲", "warnin
 def mark(event: Event) -> tuple[str, str]:
     """Return a glyph that says how bad an event is, and the style that repeats it."""
     body = event.body
-    severity, state = body.get("severity"), body.get("state")
+    severity, state = str(body.get("severity")), str(body.get("state"))
     if body.get("ended") is True:
         return _GOOD
     if severity == "critical" or state == "failed" or body.get("verified") is False:

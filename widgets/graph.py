@@ -187,6 +187,8 @@ def _paint(
             spans += piece
             x = start + line_width(piece)
         lines.append(_merged(spans))
+    while lines and not lines[-1]:  # an edge that passes a layer takes one line of the room of a node
+        lines.pop()
     return lines
 
 
