@@ -159,7 +159,7 @@ class Attempt:
     def go_back(self, follower: Follower, edits: Mapping[bytes, Edit]) -> list[bytes]:
         """Bring one working tree back to the old commit; return what somebody changed since, which stays."""
         with look(follower.worktree.path, self.mirror) as view:
-            found = find(view, follower.lock.index, self.changes, edits)
+            found = find(view, follower.lock, self.changes, edits)
         return follower.go_back(found, edits, self.content)
 
     def content(self, oid: str) -> bytes:

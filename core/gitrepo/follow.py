@@ -31,7 +31,8 @@ Contents = Callable[[str], bytes]
 """Gives the bytes of a blob that was kept."""
 
 _Line = tuple[bytes, Entry | None, int]
-_READ_TREE = (*_DURABLY, "-c", "submodule.recurse=false", "read-tree", "-m", "-u")
+# One worker: killed, it leaves at most one file half written.
+_READ_TREE = (*_DURABLY, "-c", "submodule.recurse=false", "-c", "checkout.workers=1", "read-tree", "-m", "-u")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class Follower:
 
     def read_tree(self) -> None:
         """Let git bring files and temporary index from old to new. Raises GitError; some files may be new then."""
-        self.git.run(*_READ_TREE, self.old, self.new, env=self.environment, inherit=self.inherit)
+        self._read_tree(self.old, self.new)
 
     def write_edits(self, edits: Iterable[Edit], contents: Contents, before_each: Callable[[bytes], None]) -> None:
         """Give the files with local work their merged bytes; those that have them already stay.
@@ -102,11 +103,13 @@ class Follower:
         sync_files(self.worktree.path, [change.path for change in self.changes])
         if self.lock.temporary.exists():
             sync_file(self.lock.temporary)
+            self.lock.temporary.replace(self.lock.ready)
+            sync_folder(self.lock.git_dir)
 
     def install(self) -> None:
-        """Make the temporary index the index, in one move. Durable."""
-        if self.lock.temporary.exists():
-            self.lock.temporary.replace(self.lock.index)
+        """Make the complete copy the index, in one move. Durable."""
+        if self.lock.ready.exists():
+            self.lock.ready.replace(self.lock.index)
             sync_folder(self.lock.git_dir)
 
     def go_back(self, found: Found, edits: Mapping[bytes, Edit], contents: Contents) -> list[bytes]:
@@ -117,13 +120,13 @@ class Follower:
         top = self.worktree.path
         returning = self._returning(found, edits)
         if returning:
+            self._clear([*found.all_in(Whereabouts.PARTIAL), *(returning & set(found.all_in(Whereabouts.OLD)))])
             self.lock.copy_index()
             lines: list[_Line] = [(path, None, 0) for path in found.unmerged]
             lines += [(each.path, each.new if each.path in returning else each.old, 0) for each in self.changes]
-            self._clear([*found.all_in(Whereabouts.PARTIAL), *(returning & set(found.all_in(Whereabouts.OLD)))])
             _set_entries(self.git, self.environment, lines, self.old)
             _refresh(self.git, self.environment)
-            self.git.run(*_READ_TREE, self.new, self.old, env=self.environment, inherit=self.inherit)
+            self._read_tree(self.new, self.old)
         for edit in edits.values():
             if found.files[edit.path] is Whereabouts.NEW and edit.file != edit.file_after:
                 self._put(edit.path, edit.file, contents)
@@ -134,6 +137,12 @@ class Follower:
     def clear_partial(self, found: Found) -> None:
         """Remove the files that git was killed in the middle of writing: it would take them for somebody's."""
         self._clear(found.all_in(Whereabouts.PARTIAL))
+
+    def _read_tree(self, old: str, new: str) -> None:
+        self.lock.amid.touch()
+        sync_folder(self.lock.git_dir)
+        self.git.run(*_READ_TREE, old, new, env=self.environment, inherit=self.inherit)
+        self.lock.amid.unlink()
 
     def _clear(self, paths: Iterable[bytes]) -> None:
         """Remove files that will be written again, and the folders made for them where a file was or will be."""
@@ -173,7 +182,7 @@ class Follower:
         if state is None:
             remove(self.worktree.path, path)
         else:
-            write(self.worktree.path, path, contents(state.oid), state.mode, self._draft)
+            write(self.worktree.path, path, [contents(state.oid)], state.mode, self._draft)
 
 
 def would_follow(view: View, index: Path, standing: Standing, old: str, new: str) -> None:
@@ -218,6 +227,7 @@ def _set_aside(git: Git, environment: Mapping[str, str], old: str, standing: Sta
             lines.append((path, Entry(mode, oid), 0))
     _set_entries(git, environment, lines, old)
     held = {change.path for change in standing.held}
+    _mark(git, environment, "--no-assume-unchanged", standing.assumed)  # refreshed like the others; marked again later
     _mark(git, environment, "--skip-worktree", [path for path in standing.skipped if path in held])
 
 
@@ -229,7 +239,7 @@ def _set_entries(git: Git, environment: Mapping[str, str], lines: Sequence[_Line
 
 def _refresh(git: Git, environment: Mapping[str, str]) -> None:
     """Let git compare contents where only times differ: its merge goes by the times alone."""
-    git.run(*_DURABLY, "update-index", "-q", "--really-refresh", env=environment, ok=(0, 1))
+    git.run(*_DURABLY, "update-index", "-q", "--refresh", env=environment, ok=(0, 1))
 
 
 def _mark(git: Git, environment: Mapping[str, str], mark: str, paths: Sequence[bytes]) -> None:

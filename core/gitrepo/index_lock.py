@@ -45,8 +45,18 @@ class IndexLock:
 
     @property
     def temporary(self) -> Path:
-        """Our copy of the index, which becomes the index in the end."""
+        """Our copy of the index, while it is worked on."""
         return self.git_dir / f"index.{_MARK}-{self.token}"
+
+    @property
+    def ready(self) -> Path:
+        """Our copy once it is complete; it becomes the index in the end."""
+        return self._beside("ready")
+
+    @property
+    def amid(self) -> Path:
+        """A mark that is there while git writes files: where it stayed, git did not come to its end."""
+        return self._beside("amid")
 
     def take(self, wait: float) -> None:
         """Take the lock, or find that we have it already.
@@ -82,11 +92,8 @@ class IndexLock:
 
     def release(self) -> None:
         """Remove our files; the lock itself last, and only if it is ours. Idempotent. Raises OSError."""
-        for leftover in (
-            self.temporary,
-            self.temporary.with_name(self.temporary.name + ".lock"),
-            self._beside("draft"),
-        ):
+        self.drop_copies()
+        for leftover in (self.amid, self._beside("draft")):
             leftover.unlink(missing_ok=True)
         if self.is_ours():
             self.lock.unlink()
@@ -97,9 +104,13 @@ class IndexLock:
 
         With its modification time: git takes an entry for unchanged only if the file is older than its index.
         """
-        self.temporary.with_name(self.temporary.name + ".lock").unlink(missing_ok=True)
-        self.temporary.unlink(missing_ok=True)
+        self.drop_copies()
         copy_index(self.index, self.temporary)
+
+    def drop_copies(self) -> None:
+        """Remove our copies of the index. Raises OSError."""
+        for copy in (self.temporary, self._beside("lock"), self.ready):
+            copy.unlink(missing_ok=True)
 
     def _beside(self, what: str) -> Path:
         return self.git_dir / f"index.{_MARK}-{self.token}.{what}"

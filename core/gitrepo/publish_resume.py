@@ -9,7 +9,7 @@ from ..errors import RefusedError, StoreError
 from ..text import clean
 from .attempt import Attempt
 from .edits import Edit, edit_from_json
-from .examine import named
+from .examine import Standing, named
 from .follow import Follower, third_content
 from .index_lock import exclusive
 from .mirror import Mirror
@@ -61,8 +61,7 @@ def resume(
             _go_back(attempt, journal, lock_wait)
             raise branch_moved(publication.branch, publication.old, tip)
         _check_branches(attempt)
-        states = _find_all(attempt, journal, lock_wait)
-        _finish(attempt, journal, states, at_old=tip == publication.old, wait=lock_wait)
+        (_move_on if tip == publication.old else _follow_on)(attempt, journal, lock_wait)
     return "done"
 
 
@@ -94,41 +93,51 @@ def _attempt(
     return Attempt(repository, mirror, publication, worktrees, guard)
 
 
-def _find_all(attempt: Attempt, journal: _Journal, wait: float) -> list[Found]:
-    """Lock and look everywhere before anything is done anywhere. Raises RefusedError ``third_content``."""
-    states = []
-    for follower in attempt.followers:
-        follower.lock.take(wait)
-        edits = _edits(journal, follower)
-        with look(follower.worktree.path, attempt.mirror) as view:
-            found = find(view, follower.lock.index, attempt.changes, edits)
-        strange = strangers(found, attempt.changes, edits)
-        if strange and not is_installed(found, attempt.changes, edits):
-            raise third_content(follower.worktree.path, strange)
-        states.append(found)
-    return states
-
-
-def _finish(attempt: Attempt, journal: _Journal, states: Sequence[Found], *, at_old: bool, wait: float) -> None:
-    followers = []
+def _move_on(attempt: Attempt, journal: _Journal, wait: float) -> None:
+    """With the branch still at the old commit: let files, index and branch go to the new one."""
+    states = [_found(attempt, journal, follower, wait) for follower in attempt.followers]  # all, before any is touched
     for follower, found in zip(attempt.followers, states, strict=True):
-        edits = _edits(journal, follower)
-        if not at_old and is_installed(found, attempt.changes, edits):
-            follower.clear_drafts(edits.values())
-            follower.lock.release()
-            continue
-        follower.clear_partial(found)
-        todo = standing(found, attempt.changes, edits)
-        follower.prepare(todo)
-        followers.append(follower)
-        attempt.standings.append(todo)
-    attempt.followers = followers
-    if at_old:
-        attempt.move(_unrecorded, wait)
-    else:
-        for follower, todo in zip(attempt.followers, attempt.standings, strict=True):
-            attempt.follow(follower, todo, _unrecorded)
+        attempt.standings.append(_prepared(attempt, journal, follower, found))
+    attempt.move(_unrecorded, wait)
     attempt.finish(_unrecorded)
+
+
+def _follow_on(attempt: Attempt, journal: _Journal, wait: float) -> None:
+    """With the branch moved: all files had followed by then, only indexes may have to."""
+    followers, attempt.followers = attempt.followers, []
+    for follower in followers:
+        lock, edits = follower.lock, _edits(journal, follower)
+        if not lock.is_ours():
+            lock.drop_copies()  # somebody removed our lock, and may have staged something since
+        if not lock.ready.exists():
+            found = _found(attempt, journal, follower, wait)
+            if is_installed(found, attempt.changes, edits):
+                follower.clear_drafts(edits.values())
+                lock.release()
+                continue
+            attempt.follow(follower, _prepared(attempt, journal, follower, found), _unrecorded)
+        attempt.followers.append(follower)
+        attempt.standings.append(Standing(edits=tuple(edits.values())))
+    attempt.finish(_unrecorded)
+
+
+def _found(attempt: Attempt, journal: _Journal, follower: Follower, wait: float) -> Found:
+    """Lock and look. Raises RefusedError ``third_content``."""
+    follower.lock.take(wait)
+    edits = _edits(journal, follower)
+    with look(follower.worktree.path, attempt.mirror) as view:
+        found = find(view, follower.lock, attempt.changes, edits)
+    strange = strangers(found, attempt.changes, edits)
+    if strange and not is_installed(found, attempt.changes, edits):
+        raise third_content(follower.worktree.path, strange)
+    return found
+
+
+def _prepared(attempt: Attempt, journal: _Journal, follower: Follower, found: Found) -> Standing:
+    follower.clear_partial(found)
+    todo = standing(found, attempt.changes, _edits(journal, follower))
+    follower.prepare(todo)
+    return todo
 
 
 def _go_back(attempt: Attempt, journal: _Journal, wait: float) -> list[str]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from pathlib import Path
 
 from .edits import Edit
 from .entries import GITLINK, Change, Entry, IndexEntry
 from .examine import Standing, file_state
+from .index_lock import IndexLock
 from .view import View, as_checked_out, index_of, unchanged
-from .working_files import DIRECTORY, kind, read
+from .working_files import DIRECTORY, kind, place, read
 
 
 class Whereabouts(Enum):
@@ -20,9 +20,9 @@ class Whereabouts(Enum):
     OLD = auto()
     NEW = auto()
     GONE = auto()
-    """Git removes a file before it writes the new one: killed in between."""
+    """Git was killed after it removed the file and before it wrote the new one."""
     PARTIAL = auto()
-    """The beginning of the old or the new bytes, or else to be written anew; nobody's work is in it."""
+    """Git was killed while it wrote the file (it has the beginning of the new or old bytes), or it is to be redone."""
     STRANGE = auto()
     """Somebody's edit since."""
 
@@ -43,13 +43,14 @@ class Found:
         return tuple(path for path, found in self.files.items() if found is state)
 
 
-def find(view: View, index: Path, changes: Sequence[Change], edits: Mapping[bytes, Edit]) -> Found:
-    """Look at the working tree, whose index is ``index``; ``edits`` are those of the journal. Changes nothing."""
-    entries = index_of(view, index, frozenset(change.path for change in changes))
+def find(view: View, lock: IndexLock, changes: Sequence[Change], edits: Mapping[bytes, Edit]) -> Found:
+    """Look at the working tree, whose index ``lock`` is for; ``edits`` are those of the journal. Changes nothing."""
+    entries = index_of(view, lock.index, frozenset(change.path for change in changes))
     is_old = unchanged(view, {change.path: change.old for change in changes if change.old is not None})
     is_new = unchanged(view, {change.path: change.new for change in changes if change.new is not None})
     tangled = tangled_paths(changes)
     files = {}
+    beginnings = []
     for change in changes:
         path = change.path
         staged = entries[path][0].entry if path in entries else None
@@ -72,9 +73,14 @@ def find(view: View, index: Path, changes: Sequence[Change], edits: Mapping[byte
         elif path in is_old or (gone and change.old is None):
             files[path] = Whereabouts.OLD
         elif gone:
-            files[path] = Whereabouts.GONE
+            files[path] = Whereabouts.GONE if lock.amid.exists() else Whereabouts.STRANGE
         else:
-            files[path] = Whereabouts.PARTIAL if _is_beginning(view, change) else Whereabouts.STRANGE
+            files[path] = Whereabouts.STRANGE
+            beginnings += [path] if lock.amid.exists() and _is_beginning(view, change) else []
+    # Git writes one file at a time; a second that is cut short was cut by somebody. Power loss leaves empty ones.
+    with_content = [path for path in beginnings if place(view.top, path).stat().st_size]
+    redone = beginnings if len(with_content) <= 1 else set(beginnings) - set(with_content)
+    files.update(dict.fromkeys(redone, Whereabouts.PARTIAL))
     staying = [(change.path, entries[change.path][0]) for change in changes if change.new and change.path in entries]
     return Found(
         files=files,

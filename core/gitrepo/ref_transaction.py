@@ -65,7 +65,7 @@ class RefTransaction:
             tip = current(self._git, self._move.ref)
             if tip != self._move.old:
                 raise branch_moved(self._move.branch, self._move.old, tip)
-            if "File exists" not in problem and "Unable to create" not in problem:
+            if "File exists" not in problem:
                 raise GitError(f"cannot prepare {clean(self._move.ref)}: {problem}", stderr=problem)
             if time.monotonic() >= deadline:
                 raise RefusedError(

@@ -249,7 +249,8 @@ def test_skipped_and_assumed_entries_keep_their_marks(tmp_path: Path) -> None:
     here = world(tmp_path, old, {"skipped": LINES, "assumed": LINES, "config": LINES})
     git(here.top, "update-index", "--skip-worktree", "skipped", "sk-other", "config")
     git(here.top, "update-index", "--assume-unchanged", "assumed", "as-other")
-    write(here.top, {"skipped": None, "sk-other": None, "config": edited(BAD, 15, "hidden edit")})
+    work = {"skipped": None, "sk-other": None, "as-other": "hidden too", "config": edited(BAD, 15, "hidden edit")}
+    write(here.top, work)
     here.publish()
     marks = {line[2:]: line[0] for line in git(here.top, "ls-files", "-v").splitlines()}
     assert marks == {"skipped": "S", "sk-other": "S", "config": "S", "assumed": "h", "as-other": "h"}

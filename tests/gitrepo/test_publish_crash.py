@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -207,6 +208,28 @@ def test_somebodys_edit_since_stops_the_resumption_and_is_never_overwritten(scen
     assert_published(scene)
 
 
+def test_an_edit_made_after_the_branch_moved_is_an_edit_as_any(scene: Scene, server: CrashServer) -> None:
+    here = scene.here
+    server.run("publish", here, scene.publication, scene.journal, kill_at=POINTS.index("install"))
+    write(here.top, {"plain": edited(LINES, 5, "saved after the kill"), "d": None})
+    assert server.run("resume", here, scene.publication, scene.journal) == (0, "done")
+    assert status(here.top) == " M calc\n D d\n M kept\n M plain\nMM staged\n?? note"
+    write(here.top, {"plain": LINES, "d": "now a file"})
+    assert_published(scene)
+
+
+def test_a_file_that_its_owner_removed_or_cut_since_stops_the_resumption(scene: Scene, server: CrashServer) -> None:
+    here = scene.here
+    server.run("publish", here, scene.publication, scene.journal, kill_at=POINTS.index("commit"))
+    for content in (None, LINES[:30], ""):
+        write(here.top, {"plain": content})
+        assert server.run("resume", here, scene.publication, scene.journal)[1].startswith("third_content")
+        assert ((here.top / "plain").read_text() if content is not None else None) == content
+    write(here.top, {"plain": LINES})
+    assert server.run("resume", here, scene.publication, scene.journal) == (0, "done")
+    assert_published(scene)
+
+
 def test_taken_back_somebodys_edit_since_stays_and_is_named(scene: Scene, server: CrashServer) -> None:
     before = scene.pictures()
     server.run("publish", scene.here, scene.publication, scene.journal, kill_at=POINTS.index("commit"))
@@ -328,11 +351,20 @@ def killed_amid_checkout(blocked: Blocked, server: CrashServer, *, with_git: boo
     """Kill the publishing process while git writes files, with its git or without."""
     pid = server.start("publish", blocked.here, blocked.publication, blocked.journal)
     wait_for(blocked.reached.exists)
-    family = psutil.Process(pid).children(recursive=True) if with_git else []
-    for process in (psutil.Process(pid), *family):
-        process.kill()
-    psutil.wait_procs(family, timeout=10)
+    kill(pid, with_git=with_git)
     assert server.end() == (signal.SIGKILL, "")
+
+
+def kill(pid: int, *, with_git: bool) -> None:
+    """Kill a publishing process, and then the processes that it has started."""
+    with contextlib.suppress(psutil.NoSuchProcess):  # it was quicker
+        process = psutil.Process(pid)
+        family = process.children(recursive=True) if with_git else []
+        process.kill()
+        for child in family:
+            with contextlib.suppress(psutil.NoSuchProcess):  # update-ref goes when its pipe closes
+                child.kill()
+        psutil.wait_procs(family, timeout=10)
 
 
 def test_killed_with_its_git_amid_the_checkout_it_is_finished(blocked: Blocked, server: CrashServer) -> None:
@@ -372,9 +404,7 @@ def test_killed_at_any_time_it_is_put_right(scene: Scene, server: CrashServer, s
     begun = time.monotonic()
     pid = server.start("publish", here, scene.publication, scene.journal)
     wait_for(lambda: time.monotonic() - begun > share)
-    if psutil.pid_exists(pid):
-        for process in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):
-            process.kill()
+    kill(pid, with_git=True)
     server.end()
     _, said = server.run("resume", here, scene.publication, scene.journal, wait=10.0)
     if said == "untouched":
