@@ -15,7 +15,8 @@ from pathlib import Path
 from ..errors import RefusedError
 from ..text import clean
 from .edits import Edit, FileState
-from .entries import SYMLINK, Change, Entry, IndexEntry
+from .entries import GITLINK, SYMLINK, Change, Entry, IndexEntry
+from .git import Git
 from .paths import shown
 from .view import View, as_checked_out, entries_of_files, index_of, merged_blob, unchanged
 from .working_files import DIRECTORY, OTHER, below_link, blob_id, kind, place, read
@@ -48,8 +49,10 @@ class _OverlapError(Exception):
 def examine(view: View, index: Path, changes: Sequence[Change]) -> Standing:
     """Return what to do in this working tree, whose index is ``index``; changes nothing.
 
-    Raises RefusedError ``overlap``, naming the paths whose local work would be lost or mixed up.
+    Raises RefusedError: ``overlap``, naming the paths whose local work would be lost or mixed up; ``submodule`` where
+    one would have to move too, and is checked out.
     """
+    _check_submodules(view, changes)
     entries = index_of(view, index, frozenset(change.path for change in changes))
     untouched = unchanged(view, {change.path: change.old for change in changes if change.old is not None})
     removed = frozenset(change.path for change in changes if change.new is None)
@@ -89,6 +92,24 @@ def examine(view: View, index: Path, changes: Sequence[Change]) -> Standing:
         unmerged={path: lines for path, lines in entries.items() if lines[0].stage},
         contents=judge.contents,
     )
+
+
+def _check_submodules(view: View, changes: Sequence[Change]) -> None:
+    """Refuse where a submodule would stay behind: the next ``commit -a`` would record its old commit again."""
+    behind = [
+        change.path
+        for change in changes
+        if change.new is not None
+        and change.new.mode == GITLINK
+        and os.path.lexists(place(view.top, change.path + b"/.git"))
+        and Git(place(view.top, change.path)).text("rev-parse", "HEAD", ok=(0, 128)) != change.new.oid
+    ]
+    if behind:
+        raise RefusedError(
+            "submodule",
+            f"the change moves a submodule that is checked out in {clean(str(view.top))}: {named(behind)}; "
+            "check its new commit out there by hand first",
+        )
 
 
 def overlap(top: Path, paths: Sequence[bytes]) -> RefusedError:

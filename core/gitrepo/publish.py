@@ -38,7 +38,7 @@ def plan_publication(
     """Return the publication of ``new`` (a commit in the mirror) over ``old``; changes nothing of the user's.
 
     Raises RefusedError: ``branch_moved``, ``operation_in_progress``, ``index_locked``, ``overlap`` (naming the files),
-    ``not_writable``. A branch that is checked out nowhere is no obstacle.
+    ``submodule``, ``not_writable``. A branch that is checked out nowhere is no obstacle.
     """
     tip = repository.tip(branch)
     if tip != old:

@@ -242,7 +242,9 @@ def _keep_history(mirror: Mirror, ids: Sequence[str]) -> str:
         return ""
     arguments = [word for sha in parents for word in ("-p", sha)]
     tree = mirror.git.text("mktree", stdin=b"")
-    joint = mirror.git.text("commit-tree", tree, *arguments, "-m", "What a snapshot refers to")
+    # Without a time of its own: while the branches stand still, one is enough for all snapshots.
+    timeless = {"GIT_AUTHOR_DATE": "@0 +0000", "GIT_COMMITTER_DATE": "@0 +0000"}
+    joint = mirror.git.text("commit-tree", tree, *arguments, "-m", "What snapshots refer to", env=timeless)
     mirror.keep(joint, "snapshot")
     return joint
 

@@ -297,6 +297,25 @@ def test_intent_to_add_and_unmerged_entries_survive(tmp_path: Path) -> None:
     assert status(here.top) == " A planned\nUU torn"
 
 
+def test_a_submodule_that_would_stay_behind_is_refused_until_it_is_moved(tmp_path: Path, repository: Path) -> None:
+    first = git(repository, "rev-parse", "HEAD")
+    git(repository, "commit", "-q", "--allow-empty", "-m", "second")
+    here = world(tmp_path, {"calc": BAD}, {})
+    git(here.top, "-c", "protocol.file.allow=always", "submodule", "add", "-q", str(repository), "module")
+    git(here.top, "commit", "-q", "-m", "with a submodule")
+    index = {"GIT_INDEX_FILE": str(tmp_path / "index")}
+    run = here.mirror.git
+    here.old = git(here.top, "rev-parse", "HEAD")
+    run.run("read-tree", here.old, env=index)
+    run.run("update-index", "--cacheinfo", f"160000,{first},module", env=index)
+    here.new = run.text("commit-tree", run.text("write-tree", env=index), "-p", here.old, "-m", "back")
+    assert refusal(here) == "submodule"
+    git(here.top / "module", "checkout", "-q", first)
+    here.publish()
+    assert status(here.top) == ""
+    assert next_commit_has(here.top, here.new) == set()
+
+
 def test_a_split_index_follows(tmp_path: Path) -> None:
     here = world(tmp_path, {"calc": BAD, "other": "1"}, {"calc": LINES}, core_splitIndex="true")
     git(here.top, "update-index", "--split-index")
