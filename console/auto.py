@@ -6,22 +6,25 @@ import dataclasses
 import json
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..core.clock import iso
+from ..core.clock import Clock, iso
 from ..core.config import Level
 from ..core.coordination.leader import Leader
-from ..core.engine import Engine, Outcome
-from ..core.errors import ExitCode, LeaseError, RollcageError
+from ..core.decisions import Answer, answer_to
+from ..core.engine import Engine
+from ..core.errors import ExitCode, LeaseError
 from ..core.model import Decision, Event
-from ..core.respond import Answer, answer_to
+from ..core.outcome import Outcome
 from ..core.text import clean
-from .diagnostics import say
+from .diagnostics import discard_output, say
 
 if TYPE_CHECKING:
     from .context import Context
+
+T = TypeVar("T")
 
 PRINT_EVERY_S = 0.1
 QUIET_EVENTS = frozenset({"plan"})
@@ -29,35 +32,46 @@ QUIET_EVENTS = frozenset({"plan"})
 
 
 class Printer:
-    """Prints the event stream from where it stood when this was made."""
+    """Prints the event stream from where it stood when this was made. Whether anybody reads it concerns no engine."""
 
     def __init__(self, context: Context, *, as_json: bool) -> None:
         """Remember the newest event; only later ones are printed."""
         self._store = context.store
         self._json = as_json
         self._seq = self._store.last_seq()
+        self._heard = True
 
-    def catch_up(self) -> None:
-        """Print what is new."""
+    def catch_up(self, until: int | None = None) -> None:
+        """Print what is new, up to the event at place ``until``."""
         while events := self._store.events_since(self._seq, 500):
             for event in events:
+                if until is not None and event.seq > until:
+                    return
                 self._print(event)
-            self._seq = events[-1].seq
+                self._seq = event.seq
 
-    def tell(self, event: str, body: dict[str, Any]) -> None:
-        """Append an event of one's own; printed at once in JSON, not at all for people, who get a sentence."""
-        self._store.append_event(event, body)
-        if self._json:
-            self.catch_up()
+    def end_with(self, event: str, body: dict[str, Any], words: str) -> None:
+        """Append an event of one's own, and print it last of all; people get ``words`` instead."""
+        last = self._store.append_event(event, body)
+        self.catch_up(last.seq if self._json else last.seq - 1)
+        if not self._json:
+            self._say(words)
 
     def _print(self, event: Event) -> None:
         if self._json:
-            line = json.dumps({"v": 1, "seq": event.seq, "at": iso(event.at), "event": event.event, **event.body})
-        elif event.event in QUIET_EVENTS:
+            head = {"v": 1, "seq": event.seq, "at": iso(event.at), "event": event.event}
+            self._say(json.dumps({**head, **event.body, **head}))
+        elif event.event not in QUIET_EVENTS:
+            self._say(f"{event.at:%H:%M:%S} {event.event:<12} {sentence(event)}")
+
+    def _say(self, line: str) -> None:
+        if not self._heard:
             return
-        else:
-            line = f"{event.at:%H:%M:%S} {event.event:<12} {sentence(event)}"
-        print(line, flush=True)
+        try:
+            print(line, flush=True)
+        except OSError:  # whoever read it has left; a rollback goes on all the same
+            self._heard = False
+            discard_output()
 
 
 def sentence(event: Event) -> str:
@@ -110,8 +124,14 @@ def _passed(passed: bool | None) -> str:
 
 @contextmanager
 def leave_on_signals(leave: threading.Event) -> Iterator[list[int]]:
-    """Within, SIGINT, SIGTERM and SIGHUP only set ``leave``; yields the list of those that came."""
+    """Within, SIGINT, SIGTERM and SIGHUP only set ``leave``; yields the list of those that came.
+
+    Python lets the main thread alone handle signals; in another one nothing is changed.
+    """
     came: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield came
+        return
 
     def handler(number: int, frame: object) -> None:
         came.append(number)
@@ -129,17 +149,27 @@ def leave_on_signals(leave: threading.Event) -> Iterator[list[int]]:
 def run_auto(context: Context, once: bool, settle: float, as_json: bool, level: Level | None) -> int:
     """Run the engine until it is told to leave, or once; return the exit code.
 
-    Raises LeaseError where another engine leads this repository.
+    Raises LeaseError where another engine leads this repository, and what `Engine` raises.
     """
     services = context.services()
-    leader = Leader(services.repository.common_dir, context.leases)
-    if not leader.try_lead():
-        raise LeaseError(f"another engine leads this repository: {leader.holder()}; its state is in rollcage health")
-    printer = Printer(context, as_json=as_json)
-    try:
+    with leading(context) as leader:
+        printer = Printer(context, as_json=as_json)
         engine = Engine(services, leader, level)
         with leave_on_signals(engine.leaving) as came:
-            return _once(engine, printer, settle, as_json, came) if once else _serve(engine, printer, services, came)
+            return _once(engine, printer, settle, came) if once else _serve(engine, printer, context.clock, came)
+
+
+@contextmanager
+def leading(context: Context) -> Iterator[Leader]:
+    """Lead the repository within. Raises LeaseError where another engine leads it."""
+    leader = Leader(context.repository.common_dir, context.leases)
+    if not leader.try_lead():
+        raise LeaseError(
+            f"another engine leads this repository: {leader.holder()}; rollcage opens a console on it, "
+            "rollcage health says how all is"
+        )
+    try:
+        yield leader
     finally:
         leader.resign()
 
@@ -152,30 +182,35 @@ def carry_out(context: Context, decision: Decision) -> int:
 
 
 def answered(context: Context, decision: Decision) -> Answer:
-    """Wait until the engine has carried out ``decision``; become the engine for it where none runs."""
+    """Wait until the engine has carried out ``decision``; become the engine for it where none runs.
+
+    Ctrl-C leaves the decision to the engine that runs or starts next; a rollback in progress here is ended first.
+    """
     leader = Leader(context.repository.common_dir, context.leases)
     tick = threading.Event()
     while (answer := answer_to(context.store, decision.id)) is None:
-        if leader.try_lead():
-            try:
-                engine = Engine(context.services(), leader)
-                with leave_on_signals(threading.Event()):
-                    engine.obey_once()
-            finally:
-                leader.resign()
-            if answer_to(context.store, decision.id) is None:
-                text = "an engine ended while it carried this out; what it began is finished: see rollcage rollbacks"
-                return Answer(ExitCode.ERROR, text)
-        else:
+        if not leader.try_lead():
             context.clock.wait(tick, PRINT_EVERY_S)
+            continue
+        try:
+            engine = Engine(context.services(), leader)
+            with leave_on_signals(engine.leaving) as came:
+                _in_thread(engine.obey_once, lambda: None)
+        finally:
+            leader.resign()
+        if came and answer_to(context.store, decision.id) is None:
+            return Answer(ExitCode.INTERRUPTED, "interrupted; the engine that starts next carries it out")
     return answer
 
 
-def _serve(engine: Engine, printer: Printer, services: Any, came: list[int]) -> int:
+def _serve(engine: Engine, printer: Printer, clock: Clock, came: list[int]) -> int:
     engine.start()
-    while not services.clock.wait(engine.leaving, PRINT_EVERY_S):
-        printer.catch_up()
-    engine.join()
+    try:
+        while not clock.wait(engine.leaving, PRINT_EVERY_S):
+            printer.catch_up()
+    finally:
+        engine.stop()
+        _in_thread(engine.join, printer.catch_up)
     printer.catch_up()
     if engine.failure:
         say(engine.failure)
@@ -183,39 +218,41 @@ def _serve(engine: Engine, printer: Printer, services: Any, came: list[int]) -> 
     return ExitCode.INTERRUPTED if signal.SIGINT in came else ExitCode.DONE
 
 
-def _once(engine: Engine, printer: Printer, settle: float, as_json: bool, came: list[int]) -> int:
-    result: list[Outcome | BaseException] = []
-
-    def work() -> None:
-        try:
-            result.append(engine.run_once(settle))
-        except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
-            result.append(error)
-
-    thread = threading.Thread(target=work, name="rollcage-once")
-    thread.start()
-    while thread.is_alive():
-        thread.join(PRINT_EVERY_S)
+def _once(engine: Engine, printer: Printer, settle: float, came: list[int]) -> int:
+    try:
+        outcome = _in_thread(lambda: engine.run_once(settle), printer.catch_up)
+    finally:
         printer.catch_up()
-    printer.catch_up()
-    outcome = result[0]
-    if isinstance(outcome, RollcageError):
-        raise outcome
-    if isinstance(outcome, BaseException):
-        raise outcome
-    if came and outcome.result in {"waiting", "healthy"}:
+    if came and outcome.result in {"waiting", "healthy"}:  # it did not come to see the whole
         return ExitCode.INTERRUPTED
-    _print_outcome(printer, outcome, as_json=as_json)
+    moved = "" if outcome.head_before == outcome.head_after else _moved(outcome)
+    printer.end_with("outcome", dataclasses.asdict(outcome), f"{outcome.result}{moved} in {outcome.duration_s:.1f} s")
     return outcome.exit_code
 
 
-def _print_outcome(printer: Printer, outcome: Outcome, *, as_json: bool) -> None:
-    printer.tell("outcome", dataclasses.asdict(outcome))
-    if as_json:
-        return
-    moved = (
-        ""
-        if outcome.head_before == outcome.head_after
-        else (f", {outcome.head_before[:12]} → {outcome.head_after[:12]}")
-    )
-    print(f"{outcome.result}{moved} in {outcome.duration_s:.1f} s", flush=True)
+def _moved(outcome: Outcome) -> str:
+    return f", {outcome.head_before[:12]} → {outcome.head_after[:12]}"
+
+
+def _in_thread(work: Callable[[], T], meanwhile: Callable[[], object]) -> T:
+    """Do ``work`` in a thread of its own to its end, and ``meanwhile`` again and again in this one, for signals."""
+    done: list[T] = []
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            done.append(work())
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
+            failed.append(error)
+
+    thread = threading.Thread(target=run, name="rollcage-once")
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(PRINT_EVERY_S)
+            meanwhile()
+    finally:
+        thread.join()  # whatever happens here, the engine is not left behind
+    if failed:
+        raise failed[0]
+    return done[0]

@@ -48,7 +48,7 @@ def guarded(work: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
-        _discard_output()
+        discard_output()
         return ExitCode.ERROR
     except Exception as error:  # noqa: BLE001 - the one place that turns a defect into a line and a report
         say(f"a defect of rollcage: {type(error).__name__}: {error}; {_report(error)}")
@@ -56,7 +56,7 @@ def guarded(work: Callable[[], int]) -> int:
     return code
 
 
-def _discard_output() -> None:
+def discard_output() -> None:
     """Let what is still buffered go nowhere: whoever read standard output has left."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -21,6 +21,7 @@ class EngineHost:
         self._services, self._leader = services, leader
         self._leave = threading.Event()
         self._engine: Engine | None = None
+        self._told = ""
         self._thread = threading.Thread(target=self._watch, name="rollcage-host", daemon=True)
 
     def start(self) -> None:
@@ -55,5 +56,11 @@ class EngineHost:
             if self._leader.try_lead():
                 self._engine = Engine(self._services, self._leader)
                 self._engine.start()
-        except RollcageError as problem:
-            self._services.store.append_event("alert", {"severity": "warning", "text": f"no engine: {problem}"})
+        except RollcageError as problem:  # tried again: somebody may mend it; told once
+            self._leader.resign()
+            self._engine = None
+            if self._told != str(problem):
+                self._told = str(problem)
+                self._services.store.append_event("alert", {"severity": "warning", "text": f"no engine: {problem}"})
+        else:
+            self._told = ""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from ..core.clock import Clock
 from ..core.codec import to_json
+from ..core.decisions import DECIDABLE
 from ..core.errors import RefusedError, UsageError
 from ..core.model import Decision, DecisionVerdict, RecoveryPlan, RiskLevel, RollbackOption
 from ..core.plan.plan_yaml import parse_plan, plan_yaml
-from ..core.respond import DECIDABLE
 from ..core.store.store import Store
 from ..core.text import clean
 from .who import operator_name, refuse_agents

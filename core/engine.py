@@ -3,62 +3,47 @@
 from __future__ import annotations
 
 import threading
-import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
-
-import networkx
+from graphlib import CycleError, TopologicalSorter
 
 from .config import Level, dependencies
 from .coordination.leader import Leader
 from .detect.bands import band_of
+from .detect.incidents import is_unresolved
 from .detect.intake import Intake
 from .detect.rules import Band, rules
-from .errors import ExitCode, RollcageError
+from .errors import LeaseError, RollcageError, UsageError
 from .fleet.runs import Run, current_runs
 from .fleet.start import start_agent
-from .model import EVERYBODY, Commit, IncidentState, Severity
+from .model import EVERYBODY, Commit, RollbackState
+from .obey import Obeyer
 from .observe.observer import Observer
 from .observe.processes import ProcessSampler
-from .respond import Responder, worst
+from .outcome import Outcome, result_of
+from .progress import alert, save_level, save_warnings
+from .respond import CutShort, Responder, pending
+from .rounds import Rounds
 from .services import Services
 
-EXIT_CODES = {
-    "failed": ExitCode.NOT_UNDONE,
-    "undone": ExitCode.UNDONE,
-    "escalated": ExitCode.ESCALATED,
-    "waiting": ExitCode.WAITING,
-    "recovered": ExitCode.DONE,
-    "healthy": ExitCode.DONE,
-}
 DETECT_EVERY_S = 0.1
 OBSERVE_EVERY_S = 1.0
 LEAD_EVERY_S = 2.0
 SETTLE_EVERY_S = 0.25
-PRUNE_EVERY_S = 3_600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What ``--once`` came to; the last line of its output."""
-
-    result: str
-    incidents: tuple[str, ...]
-    rollbacks: tuple[str, ...]
-    head_before: str
-    head_after: str
-    standby_s: float
-    duration_s: float
-
-    @property
-    def exit_code(self) -> ExitCode:
-        """Return the exit code of the process."""
-        return EXIT_CODES[self.result]
+KEEP_EVERY_S = 3_600.0
+LEAVE_S = 10.0
+"""So long the threads that only look may take to end; who leads no longer does not wait for one that hangs."""
+HISTORY = 1_000
+"""Incidents and rollbacks before this run that ``--once`` compares with."""
 
 
 class Engine:
-    """Watches one repository and carries out what is decided. Needs the leadership before anything else."""
+    """Watches one repository and carries out what is decided. Needs the leadership before anything else.
+
+    Each kind of work has a thread of its own. A RollcageError is told once and the work tried again; anything else is
+    a defect and ends the engine, with its traceback in the state.
+    """
 
     def __init__(self, services: Services, leader: Leader, level: Level | None = None) -> None:
         """Take the services and a leader that leads already; ``level`` overrules the settings."""
@@ -66,94 +51,150 @@ class Engine:
         self._leader = leader
         self.level = level or services.settings.level
         self._leave = threading.Event()
-        self._observer = Observer(services, self._prime_suspect)
+        self._observer = Observer(services, self._prime_suspect, may_run_in_checkout=self.level is not Level.WATCH)
         self._intake = Intake(services, [run.agent for run in current_runs(services.paths.inbox_db)])
         self._responder = Responder(services, self.level, self._measure, self._intake.settle, self._leave)
-        self._threads: list[threading.Thread] = []
-        self._told: dict[str, str] = {}
-        self.failure = ""
-        """Why the engine ended by itself: the last line of an unexpected error; empty: it did not."""
+        self._obeyer = Obeyer(services, self._responder)
+        self._rounds = Rounds(services.store, services.clock, self._leave)
+        self._threads: dict[str, threading.Thread] = {}
+        self._first_round = True
+        self._kept = ""
+
+    @property
+    def leaving(self) -> threading.Event:
+        """Return the event that is set once the engine is asked to end, or ends by itself."""
+        return self._leave
+
+    @property
+    def failure(self) -> str:
+        """Return why the engine ended by itself, as one line; empty: it did not."""
+        return self._rounds.failure
 
     # -- once
 
-    def run_once(self, settle: float = 0.0, stop: threading.Event | None = None) -> Outcome:
+    def run_once(self, settle: float = 0.0) -> Outcome:
         """Run all checks and samplers once, follow each incident to its outcome or to waiting, and return.
 
-        Longer ``for:`` windows are waited for up to ``settle`` seconds. Raises RollcageError where looking fails.
+        Longer ``for:`` windows are waited for up to ``settle`` seconds. At level watch nothing is changed, not even
+        what an engine left half done. Once `leaving` is set it comes to an end, after a rollback in progress. Raises
+        RollcageError where looking fails, also where nothing is found but a check says nothing: that is not healthy;
+        UsageError where there is no such branch, LeaseError where the leadership was lost.
         """
-        services, stop = self._services, stop or self._leave
+        services, store = self._services, self._services.store
+        self._require_branch()
         started = services.clock.boot()
-        first_seq = services.store.last_seq()
-        head_before = services.repository.tip(services.settings.branch) or ""
-        heartbeat = self._thread("leader", self._keep_leading, LEAD_EVERY_S)
-        heartbeat.start()
-        try:
+        states = {incident.id: incident.state for incident in store.incidents(limit=HISTORY)}
+        rollbacks = {each.id for each in store.rollbacks(HISTORY) if each.state is not RollbackState.RUNNING}
+        head = self._tip()
+        with self._heartbeat():
             self._keep_history()
-            ended = self._responder.carry_on()
-            self._responder.obey()
-            seen = {incident.id for incident in services.store.incidents(open_only=True)}
-            while True:
-                seen |= self._look_once()
-                if stop.is_set() or services.clock.boot() - started >= settle or self._urgent():
-                    break
-                services.clock.wait(stop, min(SETTLE_EVERY_S, settle))
-            self._observer.run_checks(stop, again=True)
-            seen |= self._look_once()
-            for incident in services.store.incidents(open_only=True):
-                if incident.severity is Severity.CRITICAL and not stop.is_set():
-                    self._responder.handle(incident.id)
-        finally:
-            self._leave.set()
-            heartbeat.join()
-        events = services.store.events_since(first_seq, 100_000)
-        rollbacks = dict.fromkeys(str(event.body["rollback"]) for event in events if event.body.get("rollback"))
-        seen |= {rollback.incident for rollback in ended if rollback.incident}
-        incidents = [found for name in sorted(seen) if (found := services.store.incident(name)) is not None]
+            if self.level is not Level.WATCH:
+                self._take_up()
+                self._responder.look_again()
+            self._look(settle)
+            self._observer.run_checks(self._leave, again=True)
+            self._intake.take_in()
+            self._follow()
+            doubt = None if self._leave.is_set() else self._observer.doubt
+        if self.failure:
+            raise LeaseError(self.failure)
+        now = store.incidents(limit=HISTORY)
+        touched = [each for each in now if each.id not in states or states[each.id] is not each.state]
+        before = [each for each in now if each not in touched and is_unresolved(each)]
+        result = result_of(touched, before, self.level)
+        if result == "healthy" and doubt is not None:
+            raise doubt
+        carried = [each for each in reversed(store.rollbacks(HISTORY)) if each.id not in rollbacks]
         return Outcome(
-            result=worst([i.state for i in incidents if i.severity is Severity.CRITICAL]),
-            incidents=tuple(incident.id for incident in incidents),
-            rollbacks=tuple(rollbacks),
-            head_before=head_before,
-            head_after=services.repository.tip(services.settings.branch) or "",
-            standby_s=max((r.standby_s for name in rollbacks if (r := services.store.rollback(name))), default=0.0),
+            result=result,
+            incidents=tuple(each.id for each in sorted((*touched, *before), key=lambda each: each.opened)),
+            rollbacks=tuple(each.id for each in carried),
+            head_before=head,
+            head_after=self._tip(),
+            standby_s=max((each.standby_s for each in carried), default=0.0),
             duration_s=services.clock.boot() - started,
         )
 
-    def _look_once(self) -> set[str]:
-        self._observer.look()
-        return {incident.id for incident in self._intake.take_in()}
-
-    def _urgent(self) -> bool:
-        return any(
-            incident.severity is Severity.CRITICAL for incident in self._services.store.incidents(open_only=True)
-        )
-
     def obey_once(self) -> None:
-        """Carry on what an engine left behind, carry out what operators decided, and return."""
-        heartbeat = self._thread("leader", self._keep_leading, LEAD_EVERY_S)
-        heartbeat.start()
+        """Put right what an engine left half done, carry out what operators decided, and return. Raises RollcageError.
+
+        Once `leaving` is set it comes to an end, after a rollback in progress; what is left is done by the next engine.
+        """
+        with self._heartbeat():
+            self._take_up()
+
+    def _take_up(self) -> None:
+        self._responder.take_up()
         try:
-            self._responder.carry_on()
-            self._responder.obey()
+            self._obeyer.obey()
+        except CutShort:  # it is to leave
+            return
+
+    @contextmanager
+    def _heartbeat(self) -> Iterator[None]:
+        """Keep the leadership within; afterwards the engine has ended."""
+        save_level(self._services.store, self.level.value)
+        heart = self._rounds.thread("leader", self._keep_leading, LEAD_EVERY_S)
+        heart.start()
+        try:
+            yield
         finally:
             self._leave.set()
-            heartbeat.join()
+            heart.join()
+            self._observer.close()
+
+    def _look(self, settle: float) -> None:
+        clock = self._services.clock
+        deadline = clock.boot() + settle
+        self._observer.look_at_data()
+        while True:
+            self._observer.look()
+            self._intake.take_in()
+            left = deadline - clock.boot()
+            if left <= 0 or self._leave.is_set() or pending(self._services.store.incidents(open_only=True)):
+                return
+            clock.wait(self._leave, min(SETTLE_EVERY_S, left))
+
+    def _follow(self) -> None:
+        """Handle every incident that waits for it, also those that open meanwhile, each once."""
+        handled: set[str] = set()
+        while not self._leave.is_set():
+            self._responder.clear_what_is_over()
+            waiting = [
+                incident
+                for incident in pending(self._services.store.incidents(open_only=True))
+                if incident.id not in handled
+            ]
+            if not waiting:
+                return
+            handled.add(waiting[0].id)
+            try:
+                self._responder.handle(waiting[0].id)
+            except CutShort:
+                return
+            self._intake.take_in()
 
     # -- continuously
 
     def start(self) -> None:
-        """Start the threads and return; `stop` ends them. What an engine that died left behind is carried on first."""
-        self._keep_history()
-        self._start_agents()
-        self._threads = [
-            self._thread("leader", self._keep_leading, LEAD_EVERY_S),
-            self._thread("observe", self._observer.look, OBSERVE_EVERY_S),
-            self._thread("checks", lambda: self._observer.run_checks(self._leave), OBSERVE_EVERY_S),
-            self._thread("detect", self._intake.take_in, DETECT_EVERY_S),
-            self._thread("prune", self._prune, PRUNE_EVERY_S),
-            self._thread("respond", self._respond, DETECT_EVERY_S, first=self._responder.carry_on),
+        """Start the threads and return; `stop` ends them. What an engine that died left behind is carried on first.
+
+        Raises UsageError where there is no such branch, RollcageError.
+        """
+        self._require_branch()
+        save_level(self._services.store, self.level.value)
+        work: list[tuple[str, Callable[[], object], float]] = [
+            ("leader", self._keep_leading, LEAD_EVERY_S),
+            ("detect", self._intake.take_in, DETECT_EVERY_S),
+            ("observe", self._observer.look, OBSERVE_EVERY_S),
+            ("data", self._observer.look_at_data, OBSERVE_EVERY_S),
+            ("checks", self._check, OBSERVE_EVERY_S),
+            ("keep", self._keep, KEEP_EVERY_S),
+            ("guard", self._guard, DETECT_EVERY_S),
+            ("respond", self._respond, DETECT_EVERY_S),
         ]
-        for thread in self._threads:
+        self._threads = {name: self._rounds.thread(name, round_, every) for name, round_, every in work}
+        for thread in self._threads.values():
             thread.start()
 
     def stop(self) -> None:
@@ -161,76 +202,106 @@ class Engine:
         self._leave.set()
 
     def join(self, timeout: float | None = None) -> bool:
-        """Wait for the threads; return whether all have ended."""
-        for thread in self._threads:
-            thread.join(timeout)
-        return not any(thread.is_alive() for thread in self._threads)
+        """Wait, at most ``timeout`` seconds, for a rollback in progress and the threads; return whether all have ended.
 
-    @property
-    def leaving(self) -> threading.Event:
-        """Return the event that is set once the engine is asked to end, or ends by itself."""
-        return self._leave
+        Once the rollback has ended, the threads that only look are given a few seconds: one may hang for ever.
+        """
+        clock = self._services.clock
+        deadline = clock.boot() + timeout if timeout is not None else float("inf")
+        respond = self._threads.get("respond")
+        if respond is not None:
+            respond.join(timeout)
+        if respond is None or not respond.is_alive():
+            deadline = min(deadline, clock.boot() + LEAVE_S)
+        for thread in self._threads.values():
+            thread.join(max(deadline - clock.boot(), 0.0))
+        ended = not any(thread.is_alive() for thread in self._threads.values())
+        if ended:
+            self._observer.close()
+        return ended
 
-    def _thread(
-        self, name: str, work: Callable[[], object], every: float, first: Callable[[], object] | None = None
-    ) -> threading.Thread:
-        def loop() -> None:
-            try:
-                if first is not None:
-                    self._guarded(name, first)
-                while not self._leave.is_set():
-                    self._guarded(name, work)
-                    self._services.clock.wait(self._leave, every)
-            except Exception as error:  # noqa: BLE001 - a defect in one thread must end the engine loudly
-                self.failure = f"{name}: {error!r}"
-                self._services.store.set_note("crash", traceback.format_exc())
-                self._leave.set()
-
-        return threading.Thread(target=loop, name=f"rollcage-{name}", daemon=True)
-
-    def _guarded(self, name: str, work: Callable[[], object]) -> None:
-        """Run one round; what a person can mend is told once and tried again, anything else is a defect."""
-        try:
-            work()
-            self._told.pop(name, None)
-        except RollcageError as problem:
-            if self._told.get(name) != str(problem):
-                self._told[name] = str(problem)
-                self._services.store.append_event("alert", {"severity": "warning", "text": f"{name}: {problem}"})
+    # -- the rounds of the threads
 
     def _keep_leading(self) -> None:
         if not self._leader.heartbeat():
-            self.failure = "another engine leads now"
-            self._leave.set()
+            self._rounds.end("the leadership was lost: another engine may lead this repository now")
+        self._rounds.tell_who_hangs(("detect", "observe", "guard"))
+
+    def _guard(self) -> None:
+        """Do at once what must not wait for a diagnosis: hold agents; cut it short where an operator has decided."""
+        self._obeyer.obey_at_once()
+        if self._obeyer.is_wanted():
+            self._responder.interruption.set()
+        self._responder.make_others_safe()
 
     def _respond(self) -> None:
-        self._responder.obey()
-        for incident in self._services.store.incidents(open_only=True):
-            if self._leave.is_set():
-                return
-            if incident.state is IncidentState.OPEN and incident.severity is Severity.CRITICAL:
+        if self._first_round:
+            self._responder.take_up()
+            self._start_agents()
+            self._responder.look_again()
+            self._first_round = False
+        self._responder.interruption.clear()
+        try:
+            self._responder.carry_on()
+            self._obeyer.obey()
+            self._responder.clear_what_is_over()
+            for incident in pending(self._services.store.incidents(open_only=True)):
                 self._responder.handle(incident.id)
+        except CutShort:
+            return
+
+    def _check(self) -> None:
+        """Run the checks where something was committed, and tell what is wrong with the checks themselves."""
+        self._observer.run_checks(self._leave)
+        doubt = self._observer.doubt
+        save_warnings(self._services.store, [*([str(doubt)] if doubt is not None else []), *self._observer.flaky])
+        if doubt is not None:
+            raise doubt
+
+    def _keep(self) -> None:
+        """Keep the branch's history, and let go of signals that are old."""
+        services = self._services
+        self._keep_history()
+        services.signals.prune(services.clock.now() - timedelta(seconds=services.settings.retention.signals))
+
+    # -- parts
+
+    def _tip(self) -> str:
+        return self._services.repository.tip(self._services.settings.branch) or ""
+
+    def _require_branch(self) -> None:
+        """Refuse to watch a branch that is not there, unless it is only not born yet: nothing would ever be found."""
+        branch = self._services.settings.branch
+        if not self._tip() and self._services.repository.root_commits():
+            raise UsageError(f"there is no branch {branch} here; name the agents' branch as branch: in rollcage.yml")
 
     def _keep_history(self) -> None:
         """Keep the branch as it is in the mirror: even ``rm -rf .git`` loses nothing that was committed before."""
-        services = self._services
-        tip = services.repository.tip(services.settings.branch)
-        if tip is not None:
-            services.mirror.keep(tip, "engine start")
-
-    def _prune(self) -> None:
-        services = self._services
-        services.signals.prune(services.clock.now() - timedelta(seconds=services.settings.retention.signals))
+        tip = self._tip()
+        if tip and tip != self._kept:
+            self._services.mirror.keep(tip, "engine")
+            self._kept = tip
 
     def _start_agents(self) -> None:
         """Start the agents whose settings say ``start: engine`` and that do not run, dependencies first."""
         services = self._services
+        if self.level is Level.WATCH:
+            return
         running = {run.agent for run in current_runs(services.paths.inbox_db)}
-        for name in _start_order(services):
+        try:
+            order = _start_order(services)
+        except UsageError as problem:
+            alert(services.store, "warning", str(problem))
+            return
+        for name in order:
             settings = services.settings.agents[name]
-            if settings.start == "engine" and settings.run is not None and name not in running:
+            if settings.start != "engine" or settings.run is None or name in running:
+                continue
+            try:
                 start_agent(services.paths, name, settings, services.repository.top)
                 services.store.append_event("agent", {"agent": name, "action": "start", "by": "engine"})
+            except RollcageError as problem:  # one that cannot be started keeps nobody else from it
+                alert(services.store, "warning", str(problem))
 
     def _measure(self, run: Run) -> list[str]:
         """Measure an agent afresh; return what is in its critical band."""
@@ -252,9 +323,16 @@ class Engine:
 
 
 def _start_order(services: Services) -> list[str]:
-    """Return the agents of the settings, each behind those that it depends on; otherwise by name."""
+    """Return the agents of the settings, each behind those that it depends on; otherwise by name.
+
+    Raises UsageError where agents wait for each other in a circle.
+    """
     needed = dependencies(services.settings)
-    graph: networkx.DiGraph[str] = networkx.DiGraph()
-    graph.add_nodes_from(needed)
-    graph.add_edges_from((other, name) for name, others in needed.items() for other in others)
-    return list(networkx.lexicographical_topological_sort(graph))
+    sorter = TopologicalSorter({name: sorted(needed[name]) for name in sorted(needed)})
+    try:
+        return list(sorter.static_order())
+    except CycleError as error:
+        circle = " → ".join(error.args[1])
+        raise UsageError(
+            f"agents depend on each other in a circle: {circle}; mend depends_on: in rollcage.yml"
+        ) from error

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from .config import Level
 from .decide import PolicyFacts, decide
+from .decisions import ENGINE
 from .detect.incidents import same_problem
 from .diagnose.diagnose import failing_checks
 from .errors import RefusedError
@@ -24,7 +25,6 @@ from .model import (
 )
 from .services import Services
 
-UNDO_TRAILER = "Rollcage-Rollback"
 DAY = timedelta(hours=24)
 KILL_SWITCH = "kill_switch"
 """A file of this name in the repository's state directory: nothing is done without a human while it is there."""
@@ -54,16 +54,17 @@ def policy_facts(
     dependents = any(factor.name == "dependents" for factor in option.risk_factors)
     broken = not option.rehearsal.applies or any(check.passed is False for check in option.rehearsal.checks)
     obstacle = _obstacle(services, plan)
+    rollbacks = services.store.rollbacks(1000)
     return PolicyFacts(
         kill_switch=(services.paths.root / KILL_SWITCH).exists(),
         snapshot_failed=services.store.get_note(f"safe:{incident.id}") is None,
-        same_problem=_rolled_back_in_a_row(services, incident),
+        same_problem=_rolled_back_in_a_row(services, incident, rollbacks),
         proposals=sum(bool(services.store.options(found.id)) for found in recent),
-        unattended=sum(_unattended(rollback) and now - rollback.started <= DAY for rollback in _rollbacks(services)),
+        unattended=sum(_unattended(rollback) and now - rollback.started <= DAY for rollback in rollbacks),
         checks_believed=_believed(services, incident, tip),
         confirmed=bool(diagnosis.culprits),
         opted_out=any(commit.opted_out for commit in targets),
-        undone_before=any(UNDO_TRAILER in dict(commit.trailers) for commit in targets),
+        undone_before=any(each.kind == "undo" and each.head_after in plan.targets for each in rollbacks),
         culprit_age=_age(services, tip, targets),
         moved=tip != plan.head,
         overlap=obstacle == "overlap" or any(factor.name == "dirty_overlap" for factor in option.risk_factors),
@@ -72,25 +73,25 @@ def policy_facts(
     )
 
 
-def _rollbacks(services: Services) -> list[Rollback]:
-    return services.store.rollbacks(1000)
-
-
 def _unattended(rollback: Rollback) -> bool:
-    return rollback.kind == "rollback" and rollback.approved_by == "engine"
+    return rollback.kind == "rollback" and rollback.approved_by == ENGINE
 
 
-def _rolled_back_in_a_row(services: Services, incident: Incident) -> int:
-    """Count the engine's own rollbacks of the same problem; an operator's, or 24 h between two, resets the count."""
-    by_incident = {rollback.incident: rollback for rollback in _rollbacks(services) if rollback.kind == "rollback"}
-    count, newer = 0, services.clock.now()
+def _rolled_back_in_a_row(services: Services, incident: Incident, rollbacks: Sequence[Rollback]) -> int:
+    """Count the engine's own rollbacks of the same problem; an operator's say, or 24 h between two, ends the row."""
+    newest = {each.incident: each for each in reversed(rollbacks) if each.kind == "rollback"}
+    count, later = 0, services.clock.now()
     for earlier in services.store.incidents(limit=1000):
-        rollback = by_incident.get(earlier.id)
-        if earlier.id == incident.id or rollback is None or not same_problem(earlier, incident):
+        if earlier.id == incident.id or not same_problem(earlier, incident):
             continue
-        if not _unattended(rollback) or newer - (rollback.ended or rollback.started) > DAY:
+        if any(decision.by != ENGINE for decision in services.store.decisions(incident=earlier.id)):
             break
-        count, newer = count + 1, rollback.started
+        rollback = newest.get(earlier.id)
+        if rollback is None:
+            continue
+        if later - (rollback.ended or rollback.started) > DAY:
+            break
+        count, later = count + 1, rollback.started
     return count
 
 

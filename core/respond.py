@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from .codec import canonical, from_json, to_json
+from .codec import to_json
 from .config import Level
 from .decide import REASONS
-from .detect.intake import incident_body
-from .diagnose.diagnose import diagnose
-from .errors import ExitCode, RollcageError, UsageError
-from .execute.agents import pause_agent, release_agent, start_again, stop_agent
-from .execute.runner import carry_out, start_rollback, try_undo_again, work_for
-from .execute.safe import make_safe, stand_down
+from .decisions import ENGINE, save_beginning
+from .detect.incidents import still_open
+from .diagnose.diagnose import CHECK_RULE, diagnose, failing_checks
+from .errors import RollcageError, UsageError
+from .execute.agents import hold_of, pause_agent, release_agent, start_again, stop_agent
+from .execute.runner import carry_out, start_rollback, work_for
+from .execute.safe import critical_action, make_safe, stand_down
+from .execute.standby import safe_note
 from .fleet.runs import Run
 from .model import (
-    ENDED_STATES,
-    Decision,
+    EVERYBODY,
     DecisionVerdict,
     Diagnosis,
     Hold,
@@ -32,11 +33,10 @@ from .model import (
     Verdict,
 )
 from .plan.options import Wish, build_options, rehearse
-from .plan.plan_yaml import parse_plan
-from .plan.undo import find_undo, plan_undo
+from .plan.validate import validate_recovery_plan
 from .policy_facts import policy_verdict
+from .progress import alert, announce, record_decision, save_activity, save_state
 from .services import Services
-from .store.store import Store
 
 AFTER_ROLLBACK = {
     RollbackState.DONE: IncidentState.RECOVERED,
@@ -44,47 +44,31 @@ AFTER_ROLLBACK = {
     RollbackState.UNDONE: IncidentState.UNDONE,
     RollbackState.FAILED: IncidentState.FAILED,
 }
-DECIDABLE = frozenset(
-    {IncidentState.WAITING, IncidentState.ESCALATED, IncidentState.UNDONE, IncidentState.REJECTED, IncidentState.FAILED}
-)
-"""In these states an operator may still approve, edit or reject an option."""
 ATTEMPTS = 3
-"""How often a plan is made anew because the branch moved while it was being carried out."""
+"""How often a plan is made because the branch moved while it was being made."""
+
+Pair = tuple[RollbackOption, RecoveryPlan]
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What came of an operator's decision, for the one who waits for it."""
+class Interruption(threading.Event):
+    """Set while the engine is to leave, or an operator's decision comes first: long looking ends then, no rollback."""
 
-    code: ExitCode
-    text: str
+    def __init__(self, leave: threading.Event) -> None:
+        """Take the event that says to leave."""
+        super().__init__()
+        self._leave = leave
 
-
-_ANSWERS = {
-    RollbackState.DONE: (ExitCode.DONE, "done and verified"),
-    RollbackState.UNVERIFIED: (ExitCode.ESCALATED, "carried out, not verified, and kept"),
-    RollbackState.UNDONE: (ExitCode.UNDONE, "failed, and everything it did was undone"),
-    RollbackState.FAILED: (ExitCode.NOT_UNDONE, "failed, and could not be undone wholly"),
-}
+    def is_set(self) -> bool:
+        """Return whether to come to an end."""
+        return self._leave.is_set() or super().is_set()
 
 
-def _answer(rollback: Rollback) -> Answer:
-    code, words = _ANSWERS[rollback.state]
-    return Answer(code, f"{rollback.id} {words}" + (f": {rollback.note}" if rollback.note else ""))
-
-
-def answer_to(store: Store, decision: int) -> Answer | None:
-    """Return what came of a decision, or nothing while the engine has not carried it out."""
-    kept = store.get_note(_answer_key(decision))
-    return None if kept is None else from_json(Answer, kept)
-
-
-def _answer_key(decision: int) -> str:
-    return f"decision:{decision}"
+class CutShort(Exception):
+    """What was being found out was interrupted. Nothing of it was written; it is begun anew later, from the caches."""
 
 
 class Responder:
-    """Handles incidents and operators' decisions one after another, in one thread of the engine."""
+    """Handles one incident after another, in one thread; `make_others_safe` may be called from another."""
 
     def __init__(
         self,
@@ -92,290 +76,312 @@ class Responder:
         level: Level,
         measure: Callable[[Run], list[str]],
         settle: Callable[[Incident], None],
-        stop: threading.Event,
+        leave: threading.Event,
     ) -> None:
-        """Take the level, what measures an agent afresh, whom to tell of recoveries, and what asks to leave."""
+        """Take the level, what measures an agent afresh, whom to tell of recoveries, and what says to leave.
+
+        ``interruption`` cuts short what is being found out about incidents; nothing cuts a rollback short.
+        """
         self._services = services
         self._level = level
         self._measure = measure
         self._settle = settle
-        self._stop = stop
+        self._leave = leave
+        self.interruption = Interruption(leave)
+        self._safety = threading.Lock()
+        self._at_work = ""
         self._carried_on: set[str] = set()
 
-    # -- what an engine that died left behind
+    # -- what was left behind, by an engine that died or by a full disk
 
     def carry_on(self) -> list[Rollback]:
         """Carry every unfinished rollback to its end: resumed where the world allows it, undone otherwise."""
+        store = self._services.store
         ended = []
-        for rollback in self._services.store.unfinished_rollbacks():
+        for rollback in store.unfinished_rollbacks():
             if rollback.id not in self._carried_on:
                 self._carried_on.add(rollback.id)
                 text = f"{rollback.id} was interrupted and is carried on"
-                body = {"severity": "warning", "text": text, "rollback": rollback.id}
-                self._services.store.append_event("alert", body)
-            ended.append(self._finish(rollback))
-        for incident in self._services.store.incidents(open_only=True):
-            if incident.state is IncidentState.ROLLING_BACK:  # decided, but its rollback was never written
-                self._save(incident, IncidentState.OPEN, "the engine ended before the rollback began")
+                alert(store, "warning", text, rollback=rollback.id, incident=rollback.incident)
+            ended.append(self.finish(rollback))
         return ended
 
-    # -- the loop's own incidents
+    def take_up(self) -> list[Rollback]:
+        """Put right what an engine that ended left half done; return the rollbacks that were carried to their end."""
+        store = self._services.store
+        ended = self.carry_on()
+        newest = {rollback.incident: rollback for rollback in reversed(store.rollbacks(1000)) if not rollback.of}
+        for incident in store.incidents(open_only=True):
+            save_activity(store, incident.id, "")
+            if incident.state is IncidentState.ROLLING_BACK and incident.id in newest:
+                self._conclude(newest[incident.id], incident)  # its rollback had ended, and that was not written here
+        stand_down(self._services)
+        return ended
+
+    def look_again(self) -> None:
+        """Reopen what waits for a human only because the engine before might not act alone, where this one may."""
+        store = self._services.store
+        for incident in store.incidents(open_only=True):
+            own = [each for each in store.decisions(incident=incident.id) if each.by == ENGINE]
+            waits = incident.state is IncidentState.WAITING and own and own[-1].reason == "level_propose"
+            if waits and self._level is Level.AUTO:
+                save_state(self._services, incident, IncidentState.OPEN, "looked at again, for the level is auto now")
+
+    # -- making safe
+
+    def make_safe(self, incident: Incident) -> None:
+        """Hold the problem agent, let the others stand by, keep a snapshot. Raises RollcageError; idempotent."""
+        with self._safety:
+            make_safe(self._services, incident, self._level)
+
+    def make_others_safe(self) -> None:
+        """Make critical incidents safe that have to wait because another one is being diagnosed: minutes count.
+
+        Not while a rollback moves things; what fails is told when their turn has come.
+        """
+        store = self._services.store
+        if not self._at_work or self._level is Level.WATCH or store.unfinished_rollbacks():
+            return
+        for incident in pending(store.incidents(open_only=True)):
+            if incident.id != self._at_work and store.get_note(safe_note(incident.id)) is None:
+                self.make_safe(incident)
+
+    # -- incidents
 
     def handle(self, incident_id: str) -> Incident:
-        """Take an OPEN critical incident as far as the level allows; return it as it is then."""
-        store = self._services.store
-        incident = store.incident(incident_id)
+        """Take an OPEN critical incident as far as the level allows; return it as it is then.
+
+        Raises CutShort, and StoreError where nothing can be written: call again, then.
+        """
+        incident = self._services.store.incident(incident_id)
         if incident is None:
             raise UsageError(f"there is no incident {incident_id}; rollcage incidents lists them")
-        if incident.state is not IncidentState.OPEN or incident.severity is not Severity.CRITICAL:
+        if incident not in pending([incident]):
             return incident
         if self._level is Level.WATCH:
-            return self._save(incident, IncidentState.WAITING, REASONS["level_watch"])
+            return self._only_look(incident)
+        self._at_work = incident_id
         try:
-            make_safe(self._services, incident, self._level)
-        except RollcageError as failure:
-            self._decided(incident, "", "", DecisionVerdict.ESCALATE, "snapshot_failed")
-            return self._escalate(incident, f"not made safe: {failure}")
-        for _ in range(ATTEMPTS):
-            pairs = self._prepare(incident)
-            diagnosis = store.diagnosis(incident_id)
-            if diagnosis is None or self._stop.is_set():
-                return incident
-            if not pairs:
-                return self._escalate(incident, diagnosis.root_cause)
-            incident = self._adopt(incident, diagnosis)
-            option, plan = pairs[0]
-            verdict, code = policy_verdict(self._services, self._level, incident, option, plan, diagnosis)
-            self._decided(incident, option.id, plan.plan_hash, verdict, code)
-            if verdict is DecisionVerdict.ESCALATE or diagnosis.verdict is Verdict.CANNOT_TELL:
-                return self._escalate(incident, REASONS.get(code, code) if code else diagnosis.root_cause)
-            if verdict is not DecisionVerdict.APPROVE:
-                return self._save(incident, IncidentState.WAITING, REASONS.get(code, code))
-            ended = self._execute(incident, plan, "engine")
-            if ended.state is not RollbackState.UNDONE or ended.head_after:
-                break
-        return store.incident(incident_id) or incident
+            return self._handle(incident)
+        finally:
+            self._at_work = ""
 
-    def _prepare(self, incident: Incident) -> list[tuple[RollbackOption, RecoveryPlan]]:
+    def clear_what_is_over(self) -> None:
+        """End the incidents whose trouble went by itself while nothing was done or while they waited for a human."""
+        for incident in self._services.store.incidents(open_only=True):
+            waits = incident.state in {IncidentState.OPEN, IncidentState.WAITING}
+            if (
+                waits
+                and incident.severity is Severity.CRITICAL
+                and not still_open(incident)
+                and self._is_over(incident)
+            ):
+                self._clear(incident)
+
+    def _handle(self, incident: Incident) -> Incident:
         services = self._services
-        self._activity(incident, "diagnosing")
-        diagnosis = diagnose(services, incident, progress=lambda text: self._activity(incident, text), stop=self._stop)
-        with services.store.transaction():
-            services.store.save_diagnosis(diagnosis)
-            services.store.append_event("diagnosis", to_json(diagnosis))
-        self._activity(incident, "rehearsing the options")
-        pairs = build_options(services, incident, diagnosis, stop=self._stop)
-        with services.store.transaction():
-            services.store.save_options(incident.id, pairs)
-            runs = sum(check.runs for option, _ in pairs for check in option.rehearsal.checks)
-            services.store.save_diagnosis(replace(diagnosis, check_runs=replace(diagnosis.check_runs, rehearse=runs)))
-            for option, plan in pairs:
-                self._announce(option, plan)
-        self._activity(incident, "")
-        return pairs
+        try:
+            self.make_safe(incident)
+        except RollcageError as failure:
+            record_decision(services, incident, "", "", DecisionVerdict.ESCALATE, "snapshot_failed")
+            return self._escalate(incident, f"not made safe: {failure}")
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                diagnosis, pairs = self._prepare(incident)
+                incident = services.store.incident(incident.id) or incident
+                if self._is_over(incident):
+                    return self._clear(incident)
+                incident = self._adopt(incident, diagnosis)
+                if not pairs:
+                    return self._escalate(incident, diagnosis.root_cause)
+                option, plan = pairs[0]
+                if option.rehearsal.applies:
+                    _require_valid(plan)
+                verdict, code = policy_verdict(services, self._level, incident, option, plan, diagnosis)
+            except RollcageError as failure:
+                return self._escalate(incident, f"it cannot be found out what to do: {failure}")
+            if code != "moved" or attempt == ATTEMPTS:
+                return self._decided(incident, diagnosis, option, plan, verdict, code)
+        raise AssertionError("unreachable")
 
-    def _announce(self, option: RollbackOption, plan: RecoveryPlan) -> None:
+    def _decided(
+        self,
+        incident: Incident,
+        diagnosis: Diagnosis,
+        option: RollbackOption,
+        plan: RecoveryPlan,
+        verdict: DecisionVerdict,
+        code: str,
+    ) -> Incident:
+        """Do what the policy says about the best option."""
+        services = self._services
+        record_decision(services, incident, option.id, plan.plan_hash, verdict, code)
+        if diagnosis.verdict is Verdict.CANNOT_TELL:
+            return self._escalate(incident, diagnosis.root_cause)
+        if verdict is DecisionVerdict.ESCALATE:
+            return self._escalate(incident, REASONS.get(code, code))
+        if verdict is not DecisionVerdict.APPROVE:
+            return save_state(services, incident, IncidentState.WAITING, REASONS.get(code, code))
+        self.execute(incident, plan, ENGINE)
+        return services.store.incident(incident.id) or incident
+
+    def _prepare(self, incident: Incident) -> tuple[Diagnosis, list[Pair]]:
+        """Diagnose and rehearse; write both. Raises CutShort."""
         store = self._services.store
-        store.append_event("option", to_json(option))
-        body = to_json(plan)
-        body.pop("diff")
-        store.append_event("plan", body)
+        counted = replace(self._services, checks=self._services.checks.counted_anew())
+        save_activity(store, incident.id, "diagnosing")
+        diagnosis = diagnose(
+            self._services,
+            incident,
+            progress=lambda text: save_activity(store, incident.id, text),
+            stop=self.interruption,
+        )
+        _go_on(self.interruption)
+        store.save_diagnosis(diagnosis)
+        save_activity(store, incident.id, "rehearsing the options")
+        try:
+            pairs = build_options(counted, incident, diagnosis, stop=self.interruption)
+            _go_on(self.interruption)
+        except RollcageError:
+            store.append_event("diagnosis", to_json(diagnosis))
+            raise
+        diagnosis = replace(diagnosis, check_runs=replace(diagnosis.check_runs, rehearse=counted.checks.runs))
+        with store.transaction():
+            store.save_diagnosis(diagnosis)
+            store.append_event("diagnosis", to_json(diagnosis))
+            store.save_options(incident.id, pairs)
+            for option, plan in pairs:
+                announce(store, option, plan)
+            save_activity(store, incident.id, "")
+        return diagnosis, pairs
+
+    def _is_over(self, incident: Incident) -> bool:
+        """Say whether nothing of the trouble is left. What a held agent does not do any more proves nothing."""
+        services = self._services
+        lasting = still_open(incident)
+        if any(finding.rule != CHECK_RULE for finding in lasting):
+            return False
+        others = any(f.rule != CHECK_RULE and f.agent == incident.agent != EVERYBODY for f in incident.findings)
+        if others and hold_of(services, incident.agent) is not Hold.NONE:
+            return False
+        tip = services.repository.tip(services.settings.branch)
+        if not lasting or tip is None:
+            return not lasting
+        tree = services.repository.tree(tip)
+        known = [services.checks.cached(tree, check) for check in failing_checks(services, incident)]
+        return all(outcome is not None and outcome.passed for outcome in known)
+
+    def _clear(self, incident: Incident) -> Incident:
+        """End an incident whose trouble is over; the agent that it held works on, and so do the others."""
+        services = self._services
+        held = services.store.holds().get(incident.agent)
+        ours = held is not None and held.reason.startswith(f"incident {incident.id}:")
+        if held is not None and ours and self._level is not Level.WATCH:
+            try:
+                if held.hold is Hold.STOPPED:
+                    start_again(services, incident.agent)
+                elif held.hold is not Hold.NONE:
+                    release_agent(services, incident.agent)
+            except RollcageError as failure:
+                alert(services.store, "critical", f"after {incident.id}: {failure}", incident=incident.id)
+        cleared = save_state(services, incident, IncidentState.CLEARED, "the trouble is over")
+        self._settle(cleared)
+        if self._level is not Level.WATCH:
+            stand_down(services)
+        return cleared
+
+    def _only_look(self, incident: Incident) -> Incident:
+        note = REASONS["level_watch"]
+        return incident if incident.note == note else save_state(self._services, incident, IncidentState.OPEN, note)
 
     def _adopt(self, incident: Incident, diagnosis: Diagnosis) -> Incident:
-        """Give the incident to the culprit's agent; an agent that was held by a first guess works on."""
-        agent = diagnosis.agents[0] if diagnosis.agents else incident.agent
-        if agent == incident.agent:
+        """Give the incident to the culprit's agent; one that was held by a first guess stands by with the others."""
+        services, guessed = self._services, incident.agent
+        agent = diagnosis.agents[0] if diagnosis.agents else EVERYBODY
+        own = {finding.agent for finding in incident.findings if finding.rule != CHECK_RULE}
+        if not diagnosis.culprits or agent == guessed or guessed in own - {EVERYBODY}:
             return incident
-        services = self._services
-        guessed = incident.agent
+        reason = f"incident {incident.id}: {incident.title}"
         with services.store.transaction():
             incident = replace(services.store.incident(incident.id) or incident, agent=agent)
             services.store.save_incident(incident)
-        if self._level is Level.AUTO:
-            stop_agent(services, agent, f"incident {incident.id}: {incident.title}")
-        else:
-            pause_agent(services, agent, Hold.PAUSED, f"incident {incident.id}: {incident.title}")
-        if guessed:
-            release_agent(services, guessed)
+        action = critical_action(services.settings, self._level)
+        if agent and action == "stop":
+            stop_agent(services, agent, reason)
+        elif agent and action == "pause":
+            pause_agent(services, agent, Hold.PAUSED, reason)
+        held = services.store.holds().get(guessed)
+        if guessed and held is not None and held.reason == reason:
+            services.store.set_hold(guessed, Hold.STANDBY, reason)
         return incident
 
-    # -- operators
-
-    def obey(self) -> int:
-        """Carry out what operators decided since the last call; return how many decisions were taken.
-
-        A rollback that could not go on, for the journal could not be written (a full disk), is carried on first; and
-        agents that stand by for nothing any more, for the trouble went by itself, work on.
-        """
-        store = self._services.store
-        taken = 0
-        if store.unfinished_rollbacks():
-            self.carry_on()
-        for decision in store.decisions(untaken_only=True):
-            if decision.by == "engine" or not store.take_decision(decision.id):
-                continue
-            taken += 1
-            try:
-                answer = self._obey(decision)
-            except RollcageError as failure:
-                answer = Answer(failure.exit_code, str(failure))
-                text = f"{decision.verdict.value} {decision.option}: {failure}"
-                store.append_event("alert", {"severity": "warning", "text": text, "incident": decision.incident})
-            store.set_note(_answer_key(decision.id), canonical(to_json(answer)))
-        stand_down(self._services)
-        return taken
-
-    def _obey(self, decision: Decision) -> Answer:
-        verb, _, subject = decision.option.partition(":")
-        if subject:
-            return self._wish(verb, subject, decision)
-        store = self._services.store
-        option, plan = store.option(decision.option), store.plan(decision.option)
-        incident = store.incident(option.incident) if option else None
-        if option is None or plan is None or incident is None:
-            raise UsageError(f"there is no option {decision.option}; rollcage options lists them")
-        if incident.state not in DECIDABLE:
-            raise UsageError(f"{incident.id} is {incident.state.value}: nothing is left to decide")
-        if decision.verdict is DecisionVerdict.REJECT:
-            self._save(incident, IncidentState.REJECTED, decision.reason or f"rejected by {decision.by}")
-            stand_down(self._services)
-            return Answer(ExitCode.DONE, f"{option.id} rejected; the other agents work on")
-        if decision.verdict is DecisionVerdict.EDIT:
-            return self._edit(incident, option, plan, decision)
-        current = self._still_valid(incident, option, plan, decision.plan_hash)
-        if current is None:
-            return Answer(ExitCode.WAITING, f"what {option.id} does has changed since: look at it and decide again")
-        return _answer(self._execute(incident, current, decision.by))
-
-    def _wish(self, verb: str, subject: str, decision: Decision) -> Answer:
-        services = self._services
-        reason = decision.reason or f"by {decision.by}"
-        if verb in {"undo", "redo"}:
-            rollback = find_undo(services, subject, redo=verb == "redo")
-            if rollback.state is RollbackState.FAILED:
-                return _answer(self._finish(try_undo_again(services, rollback, decision.by)))
-            plan = plan_undo(services, rollback, verb)
-            return _answer(self._finish(start_rollback(services, plan, approved_by=decision.by, kind=verb, of=subject)))
-        held = services.store.holds().get(subject)
-        if verb == "stop":
-            stop_agent(services, subject, reason, decision.by)
-        elif verb == "pause":
-            pause_agent(services, subject, Hold.PAUSED, reason, decision.by)
-        elif verb == "resume" and held is not None and held.hold is Hold.STOPPED:
-            start_again(services, subject, decision.by)
-        elif verb == "resume":
-            release_agent(services, subject, decision.by)
-        else:
-            raise UsageError(f"nobody can {verb} {subject}")
-        return Answer(ExitCode.DONE, f"{subject}: {verb} done")
-
-    def _still_valid(
-        self, incident: Incident, option: RollbackOption, plan: RecoveryPlan, approved: str
-    ) -> RecoveryPlan | None:
-        """Return the plan to carry out, rehearsed anew where the branch moved; none where its effect is another now."""
-        services = self._services
-        if approved and approved != plan.plan_hash:
-            self._decided(incident, option.id, plan.plan_hash, DecisionVerdict.WAIT, "moved")
-            return None
-        if services.repository.tip(plan.branch) == plan.head:
-            return plan
-        wish = Wish(plan.type, plan.targets, plan.message, _restarts(plan))
-        now_option, now_plan = self._rehearse(incident, option, wish)
-        if now_plan.plan_hash == plan.plan_hash and now_option.rehearsal.applies:
-            return now_plan
-        self._decided(incident, option.id, now_plan.plan_hash, DecisionVerdict.WAIT, "moved")
-        return None
-
-    def _edit(self, incident: Incident, option: RollbackOption, plan: RecoveryPlan, decision: Decision) -> Answer:
-        edited, problems = parse_plan(decision.reason, plan)
-        if edited is None:
-            raise UsageError(f"the edited plan is not valid: {'; '.join(problems)}")
-        wish = Wish(plan.type, edited.targets, edited.message, _restarts(edited))
-        now_option, now_plan = self._rehearse(incident, option, wish)
-        applies = "applies" if now_option.rehearsal.applies else "does not apply"
-        return Answer(ExitCode.DONE, f"{option.id} rehearsed again: {applies}, plan {now_plan.plan_hash[:12]}")
-
-    def _rehearse(self, incident: Incident, option: RollbackOption, wish: Wish) -> tuple[RollbackOption, RecoveryPlan]:
-        store = self._services.store
-        diagnosis = store.diagnosis(incident.id)
-        if diagnosis is None:
-            raise RollcageError(f"{incident.id} has no diagnosis")
-        now_option, now_plan = rehearse(self._services, incident, diagnosis, wish, option.id, stop=self._stop)
-        now_option = replace(now_option, rank=option.rank)
-        pairs = [(now_option, now_plan) if o.id == option.id else (o, p) for o, p in store.options(incident.id)]
-        with store.transaction():
-            store.save_options(incident.id, pairs)
-            self._announce(now_option, now_plan)
-        return now_option, now_plan
-
-    # -- carrying out
-
-    def _execute(self, incident: Incident, plan: RecoveryPlan, by: str) -> Rollback:
-        with self._services.store.transaction():
-            self._save(incident, IncidentState.ROLLING_BACK, f"{plan.option} approved by {by}")
-            rollback = start_rollback(self._services, plan, approved_by=by)
-        return self._finish(rollback)
-
-    def _finish(self, rollback: Rollback) -> Rollback:
-        ended = carry_out(work_for(self._services, rollback, self._measure))
-        incident = self._services.store.incident(ended.incident)
-        if incident is not None and ended.kind == "rollback":
-            note = ended.note or f"{ended.id} took it back; verified"
-            saved = self._save(incident, AFTER_ROLLBACK[ended.state], note)
-            if saved.state is IncidentState.RECOVERED:
-                self._settle(saved)
-        stand_down(self._services)
-        return ended
-
     def _escalate(self, incident: Incident, why: str) -> Incident:
-        self._services.store.append_event(
-            "alert",
-            {"severity": "critical", "text": f"{incident.id} is escalated to you: {why}", "incident": incident.id},
-        )
-        escalated = self._save(incident, IncidentState.ESCALATED, why)
+        text = f"{incident.id} is escalated to you: {why}"
+        with self._services.store.transaction():
+            alert(self._services.store, "critical", text, incident=incident.id)
+            escalated = save_state(self._services, incident, IncidentState.ESCALATED, why)
         stand_down(self._services)
         return escalated
 
-    def _save(self, incident: Incident, state: IncidentState, note: str) -> Incident:
-        """Write the new state onto the incident as it is now: the detectors may have added findings meanwhile."""
-        store = self._services.store
-        closed = self._services.clock.now() if state in ENDED_STATES else None
-        with store.transaction():
-            current = store.incident(incident.id) or incident
-            changed = replace(current, state=state, note=note, closed=closed)
-            store.save_incident(changed)
-            store.set_note(_activity_key(incident.id), "")
-            store.append_event("incident", incident_body(changed))
-            store.audit("engine", f"incident_{state.value}", incident.id, note)
-        return changed
+    # -- carrying out
 
-    def _decided(self, incident: Incident, option: str, plan_hash: str, verdict: DecisionVerdict, code: str) -> None:
+    def execute(self, incident: Incident, plan: RecoveryPlan, by: str, decision: int | None = None) -> Rollback:
+        """Carry ``plan`` out to its end; ``decision`` is the operator's that asked for it.
+
+        Raises UsageError for a plan that is not valid, JournalError where it cannot go on now: see `carry_on`.
+        """
+        _require_valid(plan)
         store = self._services.store
         with store.transaction():
-            decision = store.add_decision(incident.id, option, plan_hash, verdict, "engine", code)
-            store.take_decision(decision.id)
-            store.append_event("decision", to_json(replace(decision, taken=True)))
-            store.audit("engine", f"decision_{verdict.value}", option or incident.id, code)
+            save_state(self._services, incident, IncidentState.ROLLING_BACK, f"{plan.option} approved by {by}")
+            rollback = start_rollback(self._services, plan, approved_by=by)
+            if decision is not None:
+                save_beginning(store, decision, rollback.id)
+        return self.finish(rollback)
 
-    def _activity(self, incident: Incident, text: str) -> None:
-        self._services.store.set_note(_activity_key(incident.id), text)
+    def finish(self, rollback: Rollback) -> Rollback:
+        """Carry ``rollback`` to its end and write what it means for its incident. Raises JournalError."""
+        ended = carry_out(work_for(self._services, rollback, self._measure))
+        incident = self._services.store.incident(ended.incident)
+        if incident is not None and ended.kind == "rollback":
+            self._conclude(ended, incident)
+        stand_down(self._services)
+        return ended
+
+    def _conclude(self, ended: Rollback, incident: Incident) -> None:
+        note = ended.note or f"{ended.id} took it back; verified"
+        saved = save_state(self._services, incident, AFTER_ROLLBACK[ended.state], note)
+        if saved.state is IncidentState.RECOVERED:
+            self._settle(saved)
+
+    def rehearse_again(self, incident: Incident, option: RollbackOption, wish: Wish) -> Pair:
+        """Rehearse ``wish`` on the branch as it is now, in the place of ``option``. Raises CutShort, RollcageError."""
+        store = self._services.store
+        diagnosis = store.diagnosis(incident.id)
+        if diagnosis is None:
+            raise RollcageError(f"{incident.id} has no diagnosis; run rollcage diagnose {incident.id}")
+        again, plan = rehearse(self._services, incident, diagnosis, wish, option.id, stop=self._leave)
+        _go_on(self._leave)
+        again = replace(again, rank=option.rank)
+        pairs = [(again, plan) if known.id == option.id else (known, its) for known, its in store.options(incident.id)]
+        with store.transaction():
+            store.save_options(incident.id, pairs)
+            announce(store, again, plan)
+        return again, plan
 
 
-def _activity_key(incident: str) -> str:
-    return f"activity:{incident}"
+def _go_on(stop: threading.Event) -> None:
+    if stop.is_set():
+        raise CutShort
 
 
-def _restarts(plan: RecoveryPlan) -> bool:
-    return any(step.name == "restart_agent" for step in plan.steps)
+def _require_valid(plan: RecoveryPlan) -> None:
+    problems = validate_recovery_plan(plan).problems
+    if problems:
+        raise UsageError(f"the plan of {plan.option} cannot be carried out: {'; '.join(problems)}")
 
 
-def worst(states: Sequence[IncidentState]) -> str:
-    """Return the result of ``--once``: the worst of the incidents' states, by the order of the exit codes."""
-    order = [
-        ("failed", {IncidentState.FAILED}),
-        ("undone", {IncidentState.UNDONE}),
-        ("escalated", {IncidentState.ESCALATED, IncidentState.REJECTED}),
-        ("waiting", {IncidentState.WAITING, IncidentState.OPEN, IncidentState.ROLLING_BACK}),
-        ("recovered", {IncidentState.RECOVERED}),
-    ]
-    return next((name for name, group in order if any(state in group for state in states)), "healthy")
+def pending(incidents: Sequence[Incident]) -> list[Incident]:
+    """Return those that wait for the responder: critical and OPEN, the oldest first."""
+    found = [each for each in incidents if each.state is IncidentState.OPEN and each.severity is Severity.CRITICAL]
+    return sorted(found, key=lambda incident: incident.opened)

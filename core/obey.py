@@ -1,0 +1,209 @@
+"""Operators' decisions, carried out: each exactly once, and none lost, whatever dies in between.
+
+A decision is taken (by one engine), acted on, and answered. Where an engine dies in between, the next one looks: a
+rollback that the decision began is its answer; where it began none, it is carried out as if it had just been made.
+"""
+
+from __future__ import annotations
+
+from .decisions import (
+    DECIDABLE,
+    ENGINE,
+    Answer,
+    answer_by,
+    begun_by,
+    save_answer,
+    save_beginning,
+    unsettled,
+)
+from .errors import ExitCode, RollcageError, UsageError
+from .execute.agents import pause_agent, release_agent, start_again, stop_agent
+from .execute.journal import JournalError
+from .execute.runner import start_rollback, try_undo_again
+from .execute.safe import stand_down
+from .fleet.runs import latest_runs
+from .model import (
+    Decision,
+    DecisionVerdict,
+    Hold,
+    Incident,
+    IncidentState,
+    RecoveryPlan,
+    RollbackOption,
+    RollbackState,
+)
+from .plan.options import Wish
+from .plan.plan_yaml import parse_plan
+from .plan.undo import find_undo, plan_undo
+from .progress import alert, record_decision, save_state
+from .respond import Responder
+from .services import Services
+
+_AGENTS = frozenset({"stop", "pause", "resume"})
+
+
+class Obeyer:
+    """Carries out decisions. `obey` is for the responder's thread, `obey_at_once` for any."""
+
+    def __init__(self, services: Services, responder: Responder) -> None:
+        """Take up what an engine that ended took and did not answer."""
+        self._services, self._responder = services, responder
+        self._left = {decision.id: decision for decision in unsettled(services.store)}
+
+    def obey(self) -> int:
+        """Carry out what was decided and is not carried out yet; return how many decisions were taken.
+
+        Raises CutShort, and StoreError where nothing can be written: call again, then.
+        """
+        store = self._services.store
+        for decision in list(self._left.values()):
+            self._carry_out(decision)
+        taken = 0
+        for decision in store.decisions(untaken_only=True):
+            taken += self._take(decision)
+        return taken
+
+    def obey_at_once(self) -> None:
+        """Stop, pause and resume agents as operators decided: that waits for no diagnosis and no rollback."""
+        for decision in self._services.store.decisions(untaken_only=True):
+            if _verb(decision) in _AGENTS:
+                self._take(decision)
+
+    def is_wanted(self) -> bool:
+        """Say whether a decision waits that only the responder's thread carries out."""
+        waiting = self._services.store.decisions(untaken_only=True)
+        return any(decision.by != ENGINE and _verb(decision) not in _AGENTS for decision in waiting)
+
+    def _take(self, decision: Decision) -> bool:
+        if decision.by == ENGINE or not self._services.store.take_decision(decision.id):
+            return False
+        try:
+            self._carry_out(decision)
+        except BaseException:
+            self._left[decision.id] = decision
+            raise
+        return True
+
+    def _carry_out(self, decision: Decision) -> None:
+        """Carry out a decision that was taken, and answer it."""
+        store = self._services.store
+        begun = begun_by(store, decision.id)
+        if begun is not None and begun.state is RollbackState.RUNNING:
+            return  # the responder carries it on first
+        try:
+            answer = answer_by(begun) if begun is not None else self._obey(decision)
+        except JournalError:
+            raise
+        except RollcageError as failure:
+            answer = Answer(failure.exit_code, str(failure))
+            text = f"{decision.verdict.value} {decision.option}: {failure}"
+            alert(store, "warning", text, incident=decision.incident)
+        save_answer(store, decision.id, answer)
+        self._left.pop(decision.id, None)
+
+    def _obey(self, decision: Decision) -> Answer:
+        verb = _verb(decision)
+        subject = decision.option.partition(":")[2]
+        if verb in {"undo", "redo"}:
+            return self._turn_round(verb, subject, decision)
+        if verb:
+            return self._hold(verb, subject, decision)
+        store = self._services.store
+        option, plan = store.option(decision.option), store.plan(decision.option)
+        incident = store.incident(option.incident) if option else None
+        if option is None or plan is None or incident is None:
+            raise UsageError(f"there is no option {decision.option}; rollcage options lists them")
+        if incident.state not in DECIDABLE:
+            raise UsageError(f"{incident.id} is {incident.state.value}: nothing is left to decide")
+        match decision.verdict:
+            case DecisionVerdict.REJECT:
+                why = decision.reason or f"rejected by {decision.by}"
+                save_state(self._services, incident, IncidentState.REJECTED, why)
+                stand_down(self._services)
+                return Answer(ExitCode.DONE, f"{option.id} rejected; the other agents work on")
+            case DecisionVerdict.EDIT:
+                return self._edit(incident, option, plan, decision)
+            case DecisionVerdict.APPROVE:
+                return self._approve(incident, option, plan, decision)
+            case _:
+                raise UsageError(f"nobody can {decision.verdict.value} {option.id}")
+
+    # -- options
+
+    def _approve(self, incident: Incident, option: RollbackOption, plan: RecoveryPlan, decision: Decision) -> Answer:
+        """Carry the plan out if what it does is what was approved; rehearsed again where the branch moved since."""
+        refusal = ""
+        if decision.plan_hash and decision.plan_hash != plan.plan_hash:
+            refusal = f"what {option.id} does has changed since: look at it and decide again"
+        elif self._services.repository.tip(plan.branch) != plan.head:
+            again, now = self._responder.rehearse_again(
+                incident, option, Wish(plan.type, plan.targets, plan.message, _restarts(plan))
+            )
+            before = {check.name for check in option.rehearsal.checks if check.passed}
+            worse = [check.name for check in again.rehearsal.checks if check.name in before and not check.passed]
+            if now.plan_hash != plan.plan_hash or not again.rehearsal.applies:
+                refusal = f"{plan.branch} moved and {option.id} does something else now: look at it and decide again"
+            elif worse:
+                refusal = f"{plan.branch} moved and with {option.id} {', '.join(worse)} would not pass any more"
+            plan = now
+        if not refusal:
+            return answer_by(self._responder.execute(incident, plan, decision.by, decision.id))
+        record_decision(self._services, incident, option.id, plan.plan_hash, DecisionVerdict.WAIT, "moved")
+        if incident.state is not IncidentState.WAITING:
+            save_state(self._services, incident, IncidentState.WAITING, refusal)
+        return Answer(ExitCode.WAITING, refusal)
+
+    def _edit(self, incident: Incident, option: RollbackOption, plan: RecoveryPlan, decision: Decision) -> Answer:
+        """Rehearse what was edited; whatever was approved before is void by its new hash."""
+        edited, problems = parse_plan(decision.reason, plan)
+        if edited is None:
+            raise UsageError(f"the edited plan is not valid: {'; '.join(problems)}")
+        wish = Wish(plan.type, edited.targets, edited.message, _restarts(edited))
+        again, now = self._responder.rehearse_again(incident, option, wish)
+        if incident.state is not IncidentState.WAITING:
+            save_state(self._services, incident, IncidentState.WAITING, f"{option.id} was edited by {decision.by}")
+        applies = "applies" if again.rehearsal.applies else "does not apply"
+        return Answer(ExitCode.DONE, f"{option.id} rehearsed again: {applies}, plan {now.plan_hash[:12]}")
+
+    # -- other wishes
+
+    def _turn_round(self, verb: str, subject: str, decision: Decision) -> Answer:
+        services, store = self._services, self._services.store
+        rollback = find_undo(services, subject, redo=verb == "redo")
+        if rollback.state is RollbackState.FAILED:
+            with store.transaction():
+                begun = try_undo_again(services, rollback, decision.by)
+                save_beginning(store, decision.id, begun.id)
+        else:
+            plan = plan_undo(services, rollback, verb)
+            with store.transaction():
+                begun = start_rollback(services, plan, approved_by=decision.by, kind=verb, of=subject)
+                save_beginning(store, decision.id, begun.id)
+        return answer_by(self._responder.finish(begun))
+
+    def _hold(self, verb: str, agent: str, decision: Decision) -> Answer:
+        services, by = self._services, decision.by
+        held = services.store.holds().get(agent)
+        runs = {run.agent for run in latest_runs(services.paths.inbox_db)}
+        if agent not in {*services.settings.agents, *runs} and held is None:
+            raise UsageError(f"there is no agent {agent}; rollcage agents lists them")
+        reason = decision.reason or f"by {by}"
+        if verb == "stop":
+            stop_agent(services, agent, reason, by)
+        elif verb == "pause":
+            pause_agent(services, agent, Hold.PAUSED, reason, by)
+        elif held is not None and held.hold is Hold.STOPPED:
+            start_again(services, agent, by)
+        else:
+            release_agent(services, agent, by)
+        return Answer(ExitCode.DONE, f"{agent}: {verb} done")
+
+
+def _verb(decision: Decision) -> str:
+    """Return what is wished beside options: ``undo``, ``redo``, ``stop``, ``pause``, ``resume``; else nothing."""
+    verb, colon, _ = decision.option.partition(":")
+    return verb if colon else ""
+
+
+def _restarts(plan: RecoveryPlan) -> bool:
+    return any(step.name == "restart_agent" for step in plan.steps)
