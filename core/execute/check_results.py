@@ -93,12 +93,12 @@ def _judge(outcome: CheckOutcome, expected: Expected | None) -> tuple[str, bool]
     if outcome.passed is None:
         why = outcome.detail.partition("\n")[0] or "no verdict"
         unseen = expected is not None and expected.about and expected.rehearsed is False
-        return f"{name} has no verdict: {why}", unseen
+        return f"check {name} has no verdict: {why}", unseen
     if expected is None or expected.before is not False:
-        return f"{name} fails", True
+        return f"check {name} fails", True
     if expected.about:
-        return f"{name} still fails", True
+        return f"check {name} still fails", True
     others = sorted(set(outcome.failing) - set(expected.failing)) if expected.failing else []
     if others:
-        return f"{name} fails by other tests than before: {', '.join(others[:3])}", True
-    return f"{name} fails as it did before", False
+        return f"check {name} fails by other tests than before: {', '.join(others[:3])}", True
+    return f"check {name} fails as it did before", False

@@ -1,0 +1,210 @@
+"""A repository with a bad commit under good ones, uncommitted work of every kind, and a rollback about to begin."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rollcage.core.clock import SystemClock
+from rollcage.core.config import Settings
+from rollcage.core.execute.runner import carry_out, start_rollback, work_for
+from rollcage.core.gitrepo.repository import Repository
+from rollcage.core.model import (
+    CheckRuns,
+    Diagnosis,
+    Finding,
+    Incident,
+    IncidentState,
+    Reach,
+    Rollback,
+    Severity,
+    Suspect,
+    Verdict,
+)
+from rollcage.core.plan.options import build_options
+from rollcage.core.services import Services, open_services
+from rollcage.core.store.paths import RepositoryPaths
+from rollcage.core.store.store import Store
+from tests.conftest import git
+from tests.gitrepo.worlds import LINES, edited, files_of, status
+
+GOOD, BAD = LINES, edited(LINES, 3, "the fault")
+MINE = edited(BAD, 15, "not committed")
+"""An edit of somebody's in the very file that goes back."""
+AFTER = edited(GOOD, 15, "not committed")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The repository ``top`` and the state of it, below one folder."""
+
+    place: Path
+
+    @property
+    def top(self) -> Path:
+        return self.place / "my shop ü"
+
+    @property
+    def paths(self) -> RepositoryPaths:
+        return RepositoryPaths(self.place / "state")
+
+    @property
+    def flag(self) -> Path:
+        """While this file exists, the check fails whatever the code is."""
+        return self.place / "flag"
+
+    def settings(self, **more: object) -> Settings:
+        check = f"! grep -q fault calc && test ! -e '{self.flag}'"
+        agents = {name: {"commits": {"trailer": name}} for name in ("executor", "planner")}
+        tests = {"name": "tests", "run": ["sh", "-c", check], "retries": 0}
+        return Settings.model_validate({"level": "auto", "checks": [tests], "agents": agents, **more})
+
+    def services(self, **settings: object) -> Services:
+        """Open everything, as a new process would."""
+        clock = SystemClock()
+        store = Store.open(self.paths, clock)
+        return open_services(
+            Repository.discover(self.top), self.paths, store, self.settings(**settings), "0" * 64, clock
+        )
+
+    def commit(self, agent: str, summary: str, **files: str) -> str:
+        for name, text in files.items():
+            (self.top / name).write_text(text)
+            git(self.top, "add", "--", name)
+        git(self.top, "commit", "-q", "-m", f"{summary}\n\nAgent: {agent}\n", "--only", "--", *files)
+        return git(self.top, "rev-parse", "HEAD")
+
+    def tree(self, revision: str = "main") -> str:
+        return git(self.top, "rev-parse", f"{revision}^{{tree}}")
+
+    def picture(self) -> dict[str, object]:
+        """Return what a user sees of the repository; commits by their trees, for their ids have times in them."""
+        return {
+            "trees": git(self.top, "log", "--format=%T %s", "main"),
+            "branches": git(self.top, "for-each-ref", "--format=%(refname) %(tree)"),
+            "head": git(self.top, "symbolic-ref", "HEAD"),
+            "index": git(self.top, "ls-files", "--stage"),
+            "status": status(self.top),
+            "files": files_of(self.top),
+            "locks": sorted(path.name for path in (self.top / ".git").iterdir() if "lock" in path.name),
+            "leftovers": sorted(path.name for path in (self.top / ".git").iterdir() if "rollcage" in path.name),
+        }
+
+
+def lay_out(place: Path) -> tuple[Scene, str]:
+    """Make the scene in ``place``; return it and the bad commit."""
+    scene = Scene(place)
+    scene.top.mkdir(parents=True)
+    scene.paths.root.mkdir(mode=0o700)
+    git(scene.top, "init", "-q", "-b", "main")
+    (scene.top / ".gitignore").write_text("*.log\n")
+    git(scene.top, "add", ".gitignore")
+    scene.commit("planner", "start", calc=GOOD, plan="plan\n", other="other\n")
+    bad = scene.commit("executor", "tidy calc", calc=BAD)
+    scene.commit("planner", "plan on", plan="plan\nmore\n")
+    (scene.top / "calc").write_text(MINE)
+    (scene.top / "plan").write_text("plan\nmore\nhalf a thought\n")
+    (scene.top / "draft").write_text("untracked\n")
+    (scene.top / "run.log").write_text("ignored\n")
+    (scene.top / "other").write_text("staged\n")
+    git(scene.top, "add", "other")
+    return scene, bad
+
+
+def incident_of(
+    services: Services, agent: str = "executor", fingerprints: Sequence[str] = ("check:tests",)
+) -> Incident:
+    """Save and return an open critical incident about failing checks."""
+    now = services.clock.now()
+    findings = tuple(
+        Finding(now, "check_failed", agent, Severity.CRITICAL, "tests fail", fingerprint, now)
+        for fingerprint in fingerprints
+    )
+    incident = Incident(
+        id=services.store.new_incident_id(),
+        agent=agent,
+        fingerprint=fingerprints[0],
+        severity=Severity.CRITICAL,
+        title="tests fail",
+        state=IncidentState.OPEN,
+        opened=now,
+        since=now,
+        findings=findings,
+    )
+    services.store.save_incident(incident)
+    return incident
+
+
+def diagnosis_of(
+    incident: Incident, *culprits: str, agent: str | None = "executor", tables: Sequence[str] = ()
+) -> Diagnosis:
+    """Return a confirmed diagnosis that blames ``culprits``."""
+    suspects = tuple(Suspect(sha, agent, 0.97, ("it fails there",), "tidy calc") for sha in culprits)
+    return Diagnosis(
+        incident=incident.id,
+        verdict=Verdict.ACT,
+        onset=incident.since,
+        last_good=None,
+        culprits=suspects,
+        suspects=suspects,
+        agents=(agent,) if agent else (),
+        reach=Reach(tables=tuple(tables)),
+        root_cause="it makes tests fail",
+        confidence=0.97,
+        check_runs=CheckRuns(),
+        duration_s=1.0,
+    )
+
+
+def begin(scene: Scene, bad: str, **settings: object) -> Rollback:
+    """Plan the rollback of ``bad`` and write it into the journal; nothing has happened yet."""
+    services = scene.services(**settings)
+    try:
+        incident = incident_of(services)
+        # What an engine that saw the check fail has in its cache.
+        tip = git(scene.top, "rev-parse", "main")
+        services.checks.run_all(tip, scene.tree())
+        pairs = build_options(services, incident, diagnosis_of(incident, bad))
+        services.store.save_options(incident.id, pairs)
+        return start_rollback(services, pairs[0][1], approved_by="engine")
+    finally:
+        services.store.close()
+
+
+def carry_on(scene: Scene, rollback: str = "rb-1", **settings: object) -> Rollback:
+    """Carry the rollback on as the next engine would; return its record."""
+    services = scene.services(**settings)
+    try:
+        found = services.store.rollback(rollback)
+        assert found is not None
+        return carry_out(work_for(services, found, lambda run: []))
+    finally:
+        services.store.close()
+
+
+def journal(scene: Scene, rollback: str = "rb-1") -> dict[str, object]:
+    """Return what the state says of a rollback, without times and ids."""
+    store = Store.open(scene.paths, SystemClock(), read_only=True)
+    try:
+        record = store.rollback(rollback)
+        assert record is not None
+        return {
+            "state": record.state,
+            "moved": bool(record.head_after),
+            "note": record.note,
+            "snapshot": store.snapshot(record.snapshot) is not None,
+            "steps": [(step.name, step.state) for step in store.steps(rollback)],
+            "holds": {agent: hold.hold for agent, hold in store.holds().items()},
+            "audit": store.verify_audit().ok,
+        }
+    finally:
+        store.close()
+
+
+def copied(source: Path, target: Path) -> None:
+    """Put a copy of ``source`` in the place of ``target``."""
+    if target.exists():
+        shutil.rmtree(target)
+    shutil.copytree(source, target, symlinks=True)
