@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from .git import Git
 from .mirror import Mirror
 
+_UNPACK_LIMIT = 100
+"""More objects stay in one pack, as with git's own transfer.unpackLimit."""
+
 _DURABLY = ("-c", "core.fsync=all", "-c", "core.fsyncMethod=batch")
 
 
@@ -19,7 +22,9 @@ def send_objects(mirror: Mirror, to: Git, new: str, old: str, others: Sequence[s
     wanted = list(dict.fromkeys((*listed, *others)))
     question = "".join(f"{oid}\n" for oid in wanted).encode()
     answers = to.text("cat-file", "--batch-check", stdin=question).splitlines() if wanted else []
-    missing = "".join(f"{answer.split()[0]}\n" for answer in answers if answer.endswith(" missing"))
+    missing = [answer.split()[0] for answer in answers if answer.endswith(" missing")]
     if missing:
-        pack = mirror.git.run("pack-objects", "--quiet", "--stdout", stdin=missing.encode()).out
-        to.run(*_DURABLY, "unpack-objects", "-q", stdin=pack)
+        wanted_ids = "".join(f"{oid}\n" for oid in missing).encode()
+        pack = mirror.git.run("pack-objects", "--quiet", "--stdout", stdin=wanted_ids).out
+        taking = ("index-pack", "--stdin") if len(missing) > _UNPACK_LIMIT else ("unpack-objects", "-q")
+        to.run(*_DURABLY, *taking, stdin=pack)

@@ -64,8 +64,9 @@ def test_the_move_is_in_the_reflogs_and_the_old_commit_stays_in_the_mirror(tmp_p
     assert {here.old, here.new} <= set(kept)
 
 
-def test_objects_enter_the_users_repository_only_now(tmp_path: Path) -> None:
-    here = world(tmp_path, {"calc": BAD}, {"calc": "never seen before\n"})
+@pytest.mark.parametrize("number", [1, 150])
+def test_objects_enter_the_users_repository_only_now(tmp_path: Path, number: int) -> None:
+    here = world(tmp_path, {"calc": BAD}, {f"file {each}": f"never seen before {each}\n" for each in range(number)})
     publication = here.plan()
     missing = subprocess.run(["git", "cat-file", "-e", here.new], cwd=here.top, check=False, capture_output=True)
     assert missing.returncode != 0
