@@ -5,7 +5,6 @@ Starting Python and importing costs most of a short test, so what does not depen
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys

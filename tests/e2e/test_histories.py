@@ -282,7 +282,7 @@ class TestWorktrees:
         git(shop.path, "switch", "-q", "main")
         shop.commit("planner", "our plan", {"plan.md": "our plan\n"})
         shop.commit("executor", "tidy add", {"calc.py": BAD})
-        with pytest.raises(AssertionError, match="CONFLICT|could not apply"):
+        with pytest.raises(AssertionError, match=r"CONFLICT|could not apply"):
             git(shop.path, operation, "feature")
         before = world(shop.path)
         events = shop.once(code=3)
