@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.loop import Shop
 
 
 class ManualClock:
@@ -77,3 +82,13 @@ def repository(tmp_path: Path) -> Path:
     git(path, "add", "README")
     git(path, "commit", "-q", "-m", "start")
     return path
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Shop]:
+    """Yield a small shop under watch; what it opened is closed."""
+    from tests.loop import Shop  # only here: most tests need no engine
+
+    shop = Shop(tmp_path)
+    yield shop
+    shop.close()

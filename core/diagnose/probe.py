@@ -37,6 +37,7 @@ class Prober:
         self._services, self._failing, self._stop = services, failing, stop
         self._checks = services.checks.counted_anew()
         self._tests: Mapping[str, tuple[str, ...]] = {}
+        self._trees: dict[str, str] = {}
         self.search_runs = self.confirm_runs = 0
         """How often a check's command was run. What was known already costs nothing and does not count."""
 
@@ -46,7 +47,8 @@ class Prober:
 
     def outcome(self, sha: str, check: CheckSettings, *, fresh: bool = False) -> CheckOutcome:
         """Run one check on one commit, following the failing tests that are known; cached by tree unless ``fresh``."""
-        tree = self._services.repository.tree(sha)
+        tree = self._trees.get(sha) or self._services.repository.tree(sha)
+        self._trees[sha] = tree
         only = sorted(self._tests.get(check.name, ()))
         before = self._checks.runs
         outcome = self._checks.run(sha, tree, check, fresh=fresh, stop=self._stop, only=only)
