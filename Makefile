@@ -4,7 +4,7 @@ PYTHON ?= python3
 READY := $(VENV)/.ready
 WORKERS ?= auto
 
-.PHONY: setup demo test lint types contracts check bench wheel lock clean
+.PHONY: setup demo test lint types contracts check bench wheel picture lock clean
 
 setup: $(READY)
 
@@ -45,6 +45,10 @@ bench: setup
 # The wheel, installed into an empty environment and run there.
 wheel: setup
 	PYTHON=$(VENV)/bin/python sh tests/wheel.sh
+
+# The console on the sandbox, as the README shows it.
+picture: setup
+	$(VENV)/bin/python -m tests.picture docs/console.svg
 
 lock: setup
 	$(VENV)/bin/python -m pip install --quiet uv

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from ..core.coordination.leader import Leader
 from .board_reader import BoardReader
@@ -11,11 +12,12 @@ from .engine_host import EngineHost
 from .who import operator_name
 
 
-def run_console(context: Context, *, read_only: bool, plain: bool) -> int:
+def run_console(context: Context, *, read_only: bool, plain: bool, after: Callable[[], object] = lambda: None) -> int:
     """Show the console until the operator leaves; return the exit code.
 
     A rollback in progress outlives the screen: it is carried to its end before the process ends. ``read_only`` starts
-    no engine and writes no decision. Raises what opening the repository, its state and its settings raises.
+    no engine and writes no decision. ``after`` is called last, also where a signal ends the process. Raises what
+    opening the repository, its state and its settings raises.
     """
     from .app import run_app
 
@@ -32,6 +34,7 @@ def run_console(context: Context, *, read_only: bool, plain: bool) -> int:
             reader.stop()
             if host is not None:
                 host.stop()
+            after()
 
         return run_app(
             reader,
