@@ -326,10 +326,14 @@ def test_a_split_index_follows(tmp_path: Path) -> None:
 
 
 def test_a_change_made_in_the_second_the_index_was_written_is_not_taken_for_clean(tmp_path: Path) -> None:
-    here = world(tmp_path, {"calc": BAD, "other": "1"}, {"calc": LINES})
-    write(here.top, {"other": "2"})  # same size, same second as the index: only the content tells
-    index = here.top / ".git/index"
-    os.utime(here.top / "other", ns=(index.stat().st_mtime_ns, index.stat().st_mtime_ns))
+    here = world(tmp_path, {"calc": BAD, "other": "1"}, {"calc": LINES}, core_trustctime="false")
+    moment, other = (1_700_000_000, 1_700_000_000), here.top / "other"
+    os.utime(other, moment)
+    git(here.top, "update-index", "--refresh")
+    with other.open("r+") as stream:
+        stream.write("2")  # same size, same file, same time as in the index: only the content tells
+    os.utime(other, moment)
+    os.utime(here.top / ".git/index", moment)
     here.publish()
     assert status(here.top) == " M other"
 
