@@ -48,4 +48,4 @@ def _do_resume(work: Work, step: Step) -> Mapping[str, object]:
 STOP_AGENT = StepKind(_do_stop)
 STAND_BY = StepKind(_do_stand_by)  # undone by the runner: only once all else is undone may they work on
 RESTART_AGENT = StepKind(_do_restart, undo=_undo_restart)
-RESUME_OTHERS = StepKind(_do_resume)
+RESUME_OTHERS = StepKind(_do_resume, _prepare_resume)

@@ -21,6 +21,8 @@ STOP_GRACE_S = 5.0
 """How long an agent may take over SIGTERM before SIGKILL."""
 START_WAIT_S = 10.0
 """How long a restarted agent may take until its process runs."""
+SETTLE_S = 0.3
+"""So long a restarted agent is watched: one that cannot work mostly ends within the time."""
 _ENDED = frozenset({AgentState.COMPLETED, AgentState.ERROR, AgentState.TIMEOUT})
 
 
@@ -128,6 +130,19 @@ def start_again(services: Services, agent: str, by: str = "engine") -> Started:
             raise RollcageError(f"agent {agent} failed as soon as it was started again; see its output")
         if services.clock.boot() > deadline:
             raise RollcageError(f"agent {agent} does not run {START_WAIT_S:.0f} s after its start; see its output")
+        services.clock.wait(tick, 0.05)
+
+
+def settled_run(services: Services, agent: str) -> Run | None:
+    """Return the run of ``agent`` once its process has lived for SETTLE_S; none as soon as it has none."""
+    tick = threading.Event()
+    deadline = services.clock.boot() + SETTLE_S
+    while True:
+        run = live_runs(services).get(agent)
+        if run is None or run.child_pid is None:
+            return None
+        if services.clock.boot() >= deadline:
+            return run
         services.clock.wait(tick, 0.05)
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from ..data.database import MissingDatabaseError
 from ..services import Services
+
+MISSING_DATABASE = "database: it is not there"
+"""The problem of one that was not made yet, or was deleted."""
 
 
 def integrity_problems(services: Services) -> list[str]:
@@ -18,5 +22,8 @@ def integrity_problems(services: Services) -> list[str]:
         if listed.status != 0 or missing:
             problems.append(f"{len(missing) or 'some'} objects of {services.settings.branch} are missing or damaged")
     if services.database is not None:
-        problems += [f"database: {problem}" for problem in services.database.integrity()]
+        try:
+            problems += [f"database: {problem}" for problem in services.database.integrity()]
+        except MissingDatabaseError:
+            problems.append(MISSING_DATABASE)
     return problems

@@ -9,9 +9,9 @@ from ..errors import RollcageError
 from ..gitrepo.publish import state_of
 from ..model import CheckOutcome, Step
 from ..services import Services
-from .agents import ended_well
+from .agents import ended_well, settled_run
 from .check_results import Expected, against, check_seconds, expected_of, reservations, run_all
-from .integrity import integrity_problems
+from .integrity import MISSING_DATABASE, integrity_problems
 from .publishing import begun
 from .work import NotVerifiedError, StepKind, Work
 
@@ -57,9 +57,10 @@ def _do_verify(work: Work, step: Step) -> Mapping[str, object]:
     new = [problem for problem in now if problem not in known]
     if new:
         raise NotVerifiedError("; ".join(new))
-    if now:
-        raise NotVerifiedError(f"broken before the rollback already, and still: {'; '.join(now)}", spare=True)
-    return {"database": "whole" if work.services.database else "none"}
+    old = [problem for problem in now if problem != MISSING_DATABASE]  # it may not be made yet: then nothing is amiss
+    if old:
+        raise NotVerifiedError(f"broken before the rollback already, and still: {'; '.join(old)}", spare=True)
+    return {"database": "whole" if work.services.database and not now else "none"}
 
 
 def _code_problems(work: Work) -> list[str]:
@@ -76,15 +77,15 @@ def _code_problems(work: Work) -> list[str]:
 
 
 def _do_metrics(work: Work, step: Step) -> Mapping[str, object]:
-    """Measure the restarted agent afresh: it answers, and what is measured of it is in band."""
+    """Measure the restarted agent afresh: it has not failed at once, and what is measured of it is in band."""
     if work.data_of("restart_agent").get("supervised") is False:
         return {"supervised": False}
-    run = work.runs().get(step.subject)
-    if run is None or run.child_pid is None:
+    run = settled_run(work.services, step.subject)
+    if run is None:
         ended = ended_well(work.services, step.subject)
         if ended:
             return {"ended": ended}
-        raise NotVerifiedError(f"agent {step.subject} does not run after its restart")
+        raise NotVerifiedError(f"agent {step.subject} does not run any more after its restart; see its output")
     problems = work.measure(run)
     if problems:
         raise NotVerifiedError(f"agent {step.subject} after its restart: {'; '.join(problems)}")

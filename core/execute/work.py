@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ..errors import RefusedError, RollcageError
-from ..fleet.runs import Run, current_runs
+from ..fleet.runs import Run
 from ..model import RecoveryPlan, Step
 from ..services import Services
 from .journal import Journal
@@ -33,10 +33,6 @@ class Work:
     journal: Journal
     measure: Callable[[Run], list[str]]
     """Measures an agent afresh and returns what is out of band; the engine supplies it."""
-
-    def runs(self) -> dict[str, Run]:
-        """Return the live runs by agent."""
-        return {run.agent: run for run in current_runs(self.services.paths.inbox_db)}
 
     def data_of(self, name: str) -> Mapping[str, object]:
         """Return what the journal holds of the step ``name`` (the first of that name); empty where there is none."""

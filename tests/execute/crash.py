@@ -12,15 +12,17 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from rollcage.core.errors import RollcageError
 from rollcage.core.execute.journal import Journal
-from tests.execute.scene import Scene, carry_on
+from rollcage.core.store.store import Store
+from tests.execute.scene import Scene, carry_on, made_safe
 
-WRITES = ("take_over", "begin", "add", "finish", "write", "save")
+JOURNAL_WRITES = ("take_over", "begin", "add", "finish", "write", "save")
+STORE_WRITES = ("set_hold", "set_note", "append_event", "save_snapshot", "audit")
 
 
 class CrashServer:
@@ -34,6 +36,7 @@ class CrashServer:
     def run(self, scene: Scene, **request: object) -> tuple[int, str]:
         """Carry the rollback of ``scene`` on in a process of its own; return its signal (0: none), and what came of it.
 
+        ``act``: ``make_safe`` makes its incident safe instead, and counts the writes of the store.
         ``die_at`` names the journal's write, from 0, at which it dies, and ``when``: before or after it is durable.
         ``limit``: no file may be larger than so many bytes, as on a full disk. ``list_writes``: return the writes.
         """
@@ -62,16 +65,18 @@ class _Writes:
         self._depth = 0
         self.names: list[str] = []
 
-    def watch(self) -> None:
-        for name in WRITES:
-            setattr(Journal, name, self._watched(name, getattr(Journal, name)))
+    def watch(self, kind: type, names: Sequence[str]) -> None:
+        for name in names:
+            setattr(kind, name, self._watched(name, getattr(kind, name)))
 
     def _watched(self, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
         def watched(*args: Any, **named: Any) -> Any:
             if self._depth:
                 return method(*args, **named)
             mine = len(self.names) == self._die_at
-            self.names.append(f"{name} {getattr(args[1], 'name', '') if len(args) > 1 else ''}".strip())
+            first = args[1] if len(args) > 1 else ""
+            subject = first if isinstance(first, str) else getattr(first, "name", "")
+            self.names.append(f"{name} {subject}".strip())
             if mine and self._when == "before":
                 os.kill(os.getpid(), signal.SIGKILL)
             self._depth += 1
@@ -90,7 +95,11 @@ def _act(request: Mapping[str, Any]) -> str:
     os.environ.clear()
     os.environ.update(request["env"])
     writes = _Writes(request.get("die_at"), request.get("when", "after"))
-    writes.watch()
+    if request.get("act") == "make_safe":
+        writes.watch(Store, STORE_WRITES)
+        safe = made_safe(Scene(Path(request["place"])))
+        return "\n".join(writes.names) if request.get("list_writes") else safe
+    writes.watch(Journal, JOURNAL_WRITES)
     limit = request.get("limit")
     if limit is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))

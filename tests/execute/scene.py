@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rollcage.core.clock import SystemClock
-from rollcage.core.config import Settings
+from rollcage.core.config import Level, Settings
 from rollcage.core.execute.runner import carry_out, start_rollback, work_for
+from rollcage.core.execute.safe import make_safe
 from rollcage.core.gitrepo.repository import Repository
 from rollcage.core.model import (
     CheckRuns,
@@ -173,13 +174,24 @@ def begin(scene: Scene, bad: str, **settings: object) -> Rollback:
         services.store.close()
 
 
-def carry_on(scene: Scene, rollback: str = "rb-1", **settings: object) -> Rollback:
+def carry_on(scene: Scene, rollback: str = "rb-1", /, **settings: object) -> Rollback:
     """Carry the rollback on as the next engine would; return its record."""
     services = scene.services(**settings)
     try:
         found = services.store.rollback(rollback)
         assert found is not None
         return carry_out(work_for(services, found, lambda run: []))
+    finally:
+        services.store.close()
+
+
+def made_safe(scene: Scene) -> str:
+    """Make the incident of the scene safe as an engine would; return the snapshot."""
+    services = scene.services()
+    try:
+        incident = services.store.incident("inc-1")
+        assert incident is not None
+        return make_safe(services, incident, Level.AUTO)
     finally:
         services.store.close()
 

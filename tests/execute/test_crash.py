@@ -22,13 +22,13 @@ FORWARD = [
     *("begin commit", "finish commit", "begin publish", *PUBLISH, "finish publish"),
     *("begin checks", "finish checks", "begin verify", "finish verify"),
     *("begin restart_agent", "finish restart_agent", "begin metrics", "finish metrics"),
-    *("begin resume_others", "finish resume_others", "save DONE"),
+    *("begin resume_others", "finish resume_others", "save done"),
 ]
 """The journal's writes of a rollback that goes well, in order."""
 BACK = [
     *("take_over", "finish checks", "save", "add publish", *PUBLISH, "save"),
     *(f"finish {step}" for step in ("publish", "commit", "snapshot", "still_valid", "stand_by", "stop_agent")),
-    *("save", "save UNDONE"),
+    *("save", "save undone"),
 ]
 """Those of the undoing of one whose checks failed."""
 
