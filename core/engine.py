@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from graphlib import CycleError, TopologicalSorter
+from graphlib import TopologicalSorter
 
 from .config import Level, dependencies
 from .coordination.leader import Leader
@@ -288,12 +288,7 @@ class Engine:
         if self.level is Level.WATCH:
             return
         running = {run.agent for run in current_runs(services.paths.inbox_db)}
-        try:
-            order = _start_order(services)
-        except UsageError as problem:
-            alert(services.store, "warning", str(problem))
-            return
-        for name in order:
+        for name in _start_order(services):
             settings = services.settings.agents[name]
             if settings.start != "engine" or settings.run is None or name in running:
                 continue
@@ -323,16 +318,6 @@ class Engine:
 
 
 def _start_order(services: Services) -> list[str]:
-    """Return the agents of the settings, each behind those that it depends on; otherwise by name.
-
-    Raises UsageError where agents wait for each other in a circle.
-    """
+    """Return the agents of the settings, which have no circles, each behind those that it waits for."""
     needed = dependencies(services.settings)
-    sorter = TopologicalSorter({name: sorted(needed[name]) for name in sorted(needed)})
-    try:
-        return list(sorter.static_order())
-    except CycleError as error:
-        circle = " → ".join(error.args[1])
-        raise UsageError(
-            f"agents depend on each other in a circle: {circle}; mend depends_on: in rollcage.yml"
-        ) from error
+    return list(TopologicalSorter({name: sorted(needed[name]) for name in sorted(needed)}).static_order())

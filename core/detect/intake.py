@@ -17,7 +17,8 @@ _SEQ = "intake:seq"
 BATCH = 5_000
 """Signals that are fed at a time."""
 NOTE_EVERY_S = 10.0
-"""Where nothing was found, how far the inbox was read is written so often: each write is a wait for the disk."""
+"""How far measurements that came to nothing were read is written so often: each write waits for the disk."""
+_MEASURED = frozenset({SignalKind.METRIC, SignalKind.LOG, SignalKind.STEP, SignalKind.MESSAGE})
 REMEMBERED = timedelta(days=1)
 """So long the trouble of an incident that was left as it is, is not reported again by an engine that starts."""
 
@@ -25,7 +26,7 @@ REMEMBERED = timedelta(days=1)
 class Intake:
     """Feeds the detectors. How far it got is written with what came of it, so a crash neither loses nor doubles that.
 
-    What a crash makes it feed again came to nothing before. Use it from one thread, but for `settle`.
+    What a crash makes it feed again are measurements that came to nothing. Use it from one thread, but for `settle`.
     """
 
     def __init__(self, services: Services, agents: Sequence[str]) -> None:
@@ -41,6 +42,7 @@ class Intake:
                 self.detectors.feed(signal)
         self._settled: deque[Incident] = deque()
         self._unwritten: list[Finding] = []
+        self._must_note = False
 
     def _known(self) -> list[Incident]:
         """Return the open incidents, and of those left as they are the checks', and the others' of the last day."""
@@ -68,25 +70,28 @@ class Intake:
         while more:
             while self._settled:
                 self.detectors.forget(still_open(self._settled.popleft()))
+                self._must_note = True
             signals = services.signals.since(self._seq, BATCH)
             more = len(signals) == BATCH
             # A detector tells once: what it found is kept here until it is written.
             for signal in signals:
                 self._unwritten += self.detectors.feed(signal)
                 self._seq = signal.seq
+                self._must_note = self._must_note or signal.kind not in _MEASURED
             self._unwritten += self.detectors.tick(services.clock.now())
             changed.update(dict.fromkeys(self._write()))
         return list(changed)
 
     def _write(self) -> list[str]:
         services = self._services
-        lately = services.clock.boot() - self._noted_at < NOTE_EVERY_S
+        lately = services.clock.boot() - self._noted_at < NOTE_EVERY_S and not self._must_note
         if not self._unwritten and (self._seq == self._noted or lately):
             return []
         with services.store.transaction():
             changed = [self._file(finding) for finding in self._unwritten]
             services.store.set_note(_SEQ, str(self._seq))
         self._unwritten.clear()
+        self._must_note = False
         self._noted, self._noted_at = self._seq, services.clock.boot()
         return [incident for incident in changed if incident]
 
