@@ -36,9 +36,16 @@ Available = Callable[[Board, Selection], str | None]
 """Returns why an action cannot be had now, in words that follow its label; None: it can."""
 
 DECIDABLE = frozenset(
-    {IncidentState.WAITING, IncidentState.ESCALATED, IncidentState.UNDONE, IncidentState.REJECTED, IncidentState.FAILED}
+    {
+        IncidentState.OPEN,
+        IncidentState.WAITING,
+        IncidentState.ESCALATED,
+        IncidentState.UNDONE,
+        IncidentState.REJECTED,
+        IncidentState.FAILED,
+    }
 )
-"""The states of an incident in which an operator may still decide."""
+"""The states of an incident in which an operator may still decide; `rollcage.core.decisions` has the same."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,9 +35,8 @@ class LineWriter:
         self._thread = threading.Thread(target=self._run, name="terminal-writer", daemon=True)
         self._thread.start()
 
-    @property
     def behind(self) -> bool:
-        """Whether so much waits that drawing more is of no use; `caught_up` is called when it does not any more."""
+        """Return whether drawing is of no use: so much waits. When it does not any more, `caught_up` is called."""
         with self._change:
             behind = len(self._pieces) > PIECES or self._octets > OCTETS
             self._was_behind = self._was_behind or behind

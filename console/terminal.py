@@ -30,6 +30,7 @@ from .line_writer import LineWriter
 SIGNALS = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
 CLOSE_S = 0.5
 """How long leaving waits for a slow line to take the last bytes."""
+RESTORE_TURNS, RESTORE_TURN_MS = 10, 50
 RESTORE = (
     "\x18\x1b[?2026l\x1b[0m\x1b[<u\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1015l\x1b[?1006l\x1b[?1016l"
     "\x1b[?2004l\x1b[?2048l\x1b[?1004l\x1b[?7h\x1b[?1049l\x1b[?25h"
@@ -63,10 +64,11 @@ def on_terminal() -> bool:
 
 
 def restore_terminal(descriptor: int, attributes: list[Any] | None) -> None:
-    """Bring the terminal back to how it was found, without ever waiting for it.
+    """Bring the terminal back to how it was found, in at most half a second even where it takes nothing.
 
     The sequences go through a descriptor of our own that does not block (the shared one must not be made so: it is
-    the shell's too). On a stalled line what waits there is thrown away first.
+    the shell's too). A line that is only slow gets the time to take what is on its way; on a stalled one that is
+    thrown away.
     """
     with contextlib.suppress(termios.error, OSError):  # the terminal is gone: nothing is left to restore
         if attributes is not None:
@@ -74,14 +76,16 @@ def restore_terminal(descriptor: int, attributes: list[Any] | None) -> None:
     with contextlib.suppress(termios.error, OSError):
         own = os.open(os.ttyname(descriptor), os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
         try:
+            room = select.poll()
+            room.register(own, select.POLLOUT)
             rest = RESTORE.encode()
-            for _ in range(3):
-                try:
+            for turn in range(RESTORE_TURNS):
+                with contextlib.suppress(BlockingIOError):
                     rest = rest[os.write(own, rest) :]
-                except BlockingIOError:
-                    termios.tcflush(own, termios.TCOFLUSH)
                 if not rest:
                     break
+                if not room.poll(RESTORE_TURN_MS) and turn >= RESTORE_TURNS // 2:
+                    termios.tcflush(own, termios.TCOFLUSH)
         finally:
             os.close(own)
 
@@ -102,7 +106,7 @@ class ConsoleDriver(LinuxDriver):
     @property
     def behind(self) -> bool:
         """Whether the line is stalled: drawing is of no use now."""
-        return self._line is not None and self._line.behind
+        return self._line is not None and self._line.behind()
 
     def _terminal_gone(self) -> None:
         self.on_gone()

@@ -12,6 +12,7 @@ from .spans import Line, Span, cut_line, line, line_width
 from .view import Unpicking, View
 
 NAME = 16
+MOST_LISTED = 60
 _RESTING = frozenset({AgentState.IDLE, AgentState.COMPLETED})
 
 
@@ -58,8 +59,10 @@ def lifecycle_lines(view: View, cells: int, height: int) -> list[Line]:
     agents = view.board.agents
     if not agents:
         return [line(cut_line(line("no agents yet"), cells)[0].text, "muted")]
+    if len(agents) > graph.MOST_NODES:
+        return _listed(view, cells)
     nodes = _nodes(view)
-    cycle = graph.find_cycle(nodes) if len(nodes) <= graph.MOST_NODES else ()
+    cycle = graph.find_cycle(nodes)
     if cycle:
         warning = cut_line(line(f"▲ they wait for each other  {' → '.join(cycle)}", "warning"), cells)
         return [warning, *_listed(view, cells)]
@@ -93,8 +96,10 @@ def _nodes(view: View) -> list[graph.Node]:
 
 
 def _blockers(status: AgentStatus, agents: Sequence[AgentStatus]) -> list[str]:
-    states = {agent.name: agent.state for agent in agents}
-    return [name for name in status.depends_on if states.get(name) is not AgentState.COMPLETED]
+    if not status.depends_on:
+        return []
+    done = {agent.name for agent in agents if agent.state is AgentState.COMPLETED}
+    return [name for name in status.depends_on if name not in done]
 
 
 def _detail(status: AgentStatus, view: View) -> str:
@@ -109,7 +114,8 @@ def _detail(status: AgentStatus, view: View) -> str:
 
 def _listed(view: View, cells: int) -> list[Line]:
     lines = []
-    for status in view.board.agents:
+    agents = view.board.agents
+    for status in agents[:MOST_LISTED]:
         mark = agent_mark(status)
         after = f"after {', '.join(status.depends_on)}" if status.depends_on else ""
         spans = (
@@ -119,4 +125,7 @@ def _listed(view: View, cells: int) -> list[Line]:
             Span(f"  {after}" if after else "", "muted"),
         )
         lines.append(cut_line(spans, cells))
+    if len(agents) > MOST_LISTED:
+        more = figures.count(len(agents) - MOST_LISTED, "more agent")
+        lines.append(cut_line(line(f"and {more}: the fleet lists all", "muted"), cells))
     return lines

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from rich.cells import cell_len, split_graphemes
+from rich.cells import cell_len, chop_cells, split_graphemes
 
 from ..core.text import clean_lines
 
@@ -52,7 +52,7 @@ def cut(text: str, cells: int) -> str:
     """Return ``text`` in at most ``cells`` cells; what is cut off shows as ``…``."""
     if cells <= 0:
         return ""
-    text = safe(text)
+    text = safe(text[: cells * 8 + 64])  # what is behind cannot be seen, however many marks stand on each letter
     if width(text) <= cells:
         return text
     if text.isascii():
@@ -115,17 +115,8 @@ def wrap(text: str, cells: int) -> list[str]:
             continue
         if current:
             lines.append(current)
-        current = word
-        while width(current) > cells > 0:
-            kept, room = 0, cells
-            for _start, end, size in split_graphemes(current)[0]:
-                if size > room:
-                    break
-                room -= size
-                kept = end
-            kept = max(kept, 1)
-            lines.append(current[:kept])
-            current = current[kept:]
+        *whole, current = chop_cells(word, max(cells, 2))
+        lines += whole
     if current or not lines:
         lines.append(current)
     return lines

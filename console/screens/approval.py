@@ -26,7 +26,7 @@ from ...widgets.marks import PASSED, RISK
 from ...widgets.options import loses_text, subject
 from ...widgets.spans import Line, Span, both_ends, line
 from ...widgets.view import View, find_option
-from ..actions import BY_ID, Selection, reason_against
+from ..actions import BY_ID, Selection, key_name, reason_against
 from .dialog import Dialog
 
 SURE_KEY = "Y"
@@ -196,9 +196,9 @@ class ApprovalScreen(Dialog[Answer]):
         can = not self._reason
         return [
             Choice("cancel", "", "Cancel"),
-            Choice("approve", self._keys["approve"], "approve and run", can),
-            Choice("edit", self._keys["edit"], "edit the plan", can),
-            Choice("reject", self._keys["reject"], "reject", can),
+            Choice("approve", key_name(self._keys["approve"]), "approve and run", can),
+            Choice("edit", key_name(self._keys["edit"]), "edit the plan", can),
+            Choice("reject", key_name(self._keys["reject"]), "reject", can),
         ]
 
     def _words(self) -> str:

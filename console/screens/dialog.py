@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, cast
 
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
@@ -17,6 +18,7 @@ from ...widgets.choices import Choice, ChoiceBar
 from ...widgets.line_view import TextLines
 from ...widgets.spans import Line, line, safe, wrap
 from ...widgets.view import View
+from ..actions import key_name
 
 if TYPE_CHECKING:
     from ..app import RollcageApp
@@ -74,7 +76,7 @@ class ConfirmScreen(Dialog[str]):
     def parts(self) -> Iterable[Widget]:
         """See `Dialog.parts`."""
         self._text = TextLines(id="text")
-        self._choices = ChoiceBar([Choice("cancel", "", "Cancel"), Choice("yes", self._key, self._label)])
+        self._choices = ChoiceBar([Choice("cancel", "", "Cancel"), Choice("yes", key_name(self._key), self._label)])
         yield self._text
         if self._prompt:
             entry = Input(placeholder=self._prompt, id="reason", compact=True)
@@ -97,10 +99,10 @@ class ConfirmScreen(Dialog[str]):
         self._text.styles.height = min(len(lines), max(self.app.size.height - 8, 1))
         self._text.show_lines(lines)
 
-    def on_key(self, event: object) -> None:
+    def on_key(self, event: events.Key) -> None:
         """Say yes where the key of the action comes once more."""
-        character = getattr(event, "character", None)
-        if character is not None and character == self._key and not isinstance(self.focused, Input):
+        if self._key in {event.key, event.character} and not isinstance(self.focused, Input):
+            event.stop()
             self._yes()
 
     def on_choice_bar_given(self, event: ChoiceBar.Given) -> None:
@@ -119,18 +121,17 @@ class ConfirmScreen(Dialog[str]):
 
 
 class NoticeScreen(Dialog[str]):
-    """Shows lines that are too many for a notice, with what can be done about them. Its answer is a choice's id."""
+    """Shows lines that are too many for a notice, with what can be done about them. Its answer is that, or none."""
 
-    def __init__(self, title: str, lines: Sequence[str], choices: Sequence[Choice]) -> None:
-        """Take the title, the lines, and the answers beside Close."""
+    def __init__(self, title: str, lines: Sequence[str], key: str, offer: str) -> None:
+        """Take the title, the lines, and the answer beside Close with its key."""
         super().__init__(title)
-        self._lines = lines
-        self._offered = (Choice("close", "", "Close"), *choices)
+        self._lines, self._key, self._offer = lines, key, offer
 
     def parts(self) -> Iterable[Widget]:
         """See `Dialog.parts`."""
         self._text = TextLines(id="text", focusable=True)
-        self._choices = ChoiceBar(self._offered)
+        self._choices = ChoiceBar([Choice("close", "", "Close"), Choice(self._offer, key_name(self._key), self._offer)])
         yield self._text
         yield self._choices
 
@@ -149,12 +150,11 @@ class NoticeScreen(Dialog[str]):
         self._text.styles.height = min(len(lines), max(self.app.size.height - 8, 1))
         self._text.show_lines(lines)
 
-    def on_key(self, event: object) -> None:
+    def on_key(self, event: events.Key) -> None:
         """Take an answer by its key."""
-        character = getattr(event, "character", None)
-        for choice in self._offered:
-            if choice.key and character == choice.key:
-                self.dismiss(choice.id)
+        if self._key in {event.key, event.character}:
+            event.stop()
+            self.dismiss(self._offer)
 
     def on_choice_bar_given(self, event: ChoiceBar.Given) -> None:
         """Take the answer."""

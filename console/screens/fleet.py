@@ -24,7 +24,7 @@ from .base import BoardScreen
 ONE_COLUMN, TWO_COLUMNS = 100, 160
 """Narrower than the first: one column; narrower than the second: two; else three."""
 LOW = 16
-"""Lower than this the fleet shows only its worst agents, so that the incident is seen too."""
+"""Lower than this one column shows only the worst agents, so that the incident is seen too, and two have no events."""
 
 # Panel: lines without which it is not worth its frame, and what stays longest where there is little room.
 _LEAST = {
@@ -92,7 +92,7 @@ def arrange_fleet(size: Size, wants: Mapping[str, int]) -> dict[str, Region]:
             columns, shares = [["fleet", "lifecycle", "locks"], ["incidents", "metrics"]], [0.55, 0.45]
     needs = [_column(column, wants, _growing(column, wants)) for column in columns]
     needs = [column for column in needs if column]
-    events = _need("events", wants, grow=True) if wants.get("events") else None
+    events = _need("events", wants, grow=True) if wants.get("events") and size.height >= LOW else None
     least = min(max(size.height // 5, 3), 12) if events else 0
     room = size.height - (least + 1 if events else 0)
     top = min(max(_height(column) for column in needs), room) if events else size.height

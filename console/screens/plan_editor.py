@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ...core.errors import RollcageError
-from ...widgets.choices import Choice
 from ..calls import Outcome
 from .dialog import NoticeScreen
 
@@ -56,9 +55,10 @@ class PlanEditor:
         screen = NoticeScreen(
             f"The edited plan of {self._option} is not valid",
             [*problems, "", "Nothing is changed. Edit it again, or close to drop your text."],
-            [Choice("again", self._key, "edit again")],
+            self._key,
+            "edit again",
         )
-        self._app.push_screen(screen, lambda answer: self._edit(text) if answer == "again" else None)
+        self._app.push_screen(screen, lambda answer: self._edit(text) if answer else None)
 
 
 def _list(value: object) -> list[object]:
