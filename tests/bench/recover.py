@@ -16,7 +16,8 @@ from rollcage.core.clock import SystemClock
 from rollcage.core.config import Level
 from rollcage.core.coordination.leader import Leader
 from rollcage.core.coordination.leases import Leases
-from rollcage.core.engine import Engine, Outcome
+from rollcage.core.engine import Engine
+from rollcage.core.outcome import Outcome
 from rollcage.core.fleet.control import stop_tree
 from rollcage.core.fleet.runs import current_runs
 from rollcage.core.fleet.start import start_agent
