@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock
@@ -23,6 +25,8 @@ from .repository import Repository
 
 KEPT_REFS = "refs/rollcage/kept"
 """What lies under here is whole within the mirror: it does not need the user's objects."""
+_LEFT_S = 86_400.0
+"""What lies in the folder for work for so long, in seconds, was left by a kill."""
 
 _CONFIGURATION = """\
 [core]
@@ -64,6 +68,25 @@ class Mirror:
                 object_format=self.repository.object_format(),
             )
             self._follow_shallow()
+        self._sweep()
+
+    @contextmanager
+    def workspace(self) -> Iterator[Path]:
+        """Yield an empty folder beside the mirror that goes in the end; what a kill left goes a day later.
+
+        Not in the machine's folder for temporary files: nobody would ever look for it there. Raises OSError.
+        """
+        folder = self.path.with_name("work")
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as place:
+            yield Path(place)
+
+    def _sweep(self) -> None:
+        folder = self.path.with_name("work")
+        for left in folder.iterdir() if folder.is_dir() else ():
+            with suppress(OSError):
+                if time.time() - left.stat().st_mtime > _LEFT_S:
+                    shutil.rmtree(left, ignore_errors=True)
 
     def keep(self, sha: str, why: str) -> str:
         """Make ``sha`` and all it reaches part of the mirror itself, for ever; return the name of the ref that does it.

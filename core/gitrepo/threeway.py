@@ -8,7 +8,6 @@ merges are done; only the trees and blobs that result stay, in the mirror.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,11 +46,11 @@ def merge_trees(mirror: Mirror, merges: Sequence[Merge], *, attributes_of: str) 
     if not merges:
         return []
     try:
-        with tempfile.TemporaryDirectory(prefix="rollcage-rehearsal-") as folder:
-            return _merge_in(Path(folder), mirror, merges, attributes_of)
+        with mirror.workspace() as folder:
+            return _merge_in(folder, mirror, merges, attributes_of)
     except OSError as error:
-        place = clean(str(error.filename or tempfile.gettempdir()))
-        raise StoreError(f"cannot rehearse in {place}: {error.strerror}; make room there, or set TMPDIR") from error
+        place = clean(str(error.filename or mirror.path.parent))
+        raise StoreError(f"cannot rehearse in {place}: {error.strerror}; make room there") from error
 
 
 def _merge_in(place: Path, mirror: Mirror, merges: Sequence[Merge], attributes_of: str) -> list[Merged]:

@@ -6,7 +6,6 @@ Nothing is written outside a folder of our own and the mirror's objects.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,8 +47,8 @@ class View:
 @contextmanager
 def look(top: Path, mirror: Mirror) -> Iterator[View]:
     """Yield a view of the working tree at ``top``; its scratch folder goes in the end."""
-    with tempfile.TemporaryDirectory(prefix="rollcage-") as scratch:
-        yield View(top, Git(top), mirror, Path(scratch), mirror.repository.object_format())
+    with mirror.workspace() as scratch:
+        yield View(top, Git(top), mirror, scratch, mirror.repository.object_format())
 
 
 def unchanged(view: View, entries: Mapping[bytes, Entry]) -> frozenset[bytes]:

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -376,11 +377,7 @@ def fingerprint(top: Path) -> dict[str, tuple[int, int]]:
     return found
 
 
-def test_nothing_changes_in_the_users_repository_and_nothing_is_left_behind(
-    repository: Path, mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "temporary").mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+def test_nothing_changes_in_the_users_repository_and_nothing_is_left_behind(repository: Path, mirror: Mirror) -> None:
     first = commit(repository, {"a": TEXT, "b": "1\n"})
     second = commit(repository, {"a": TEXT.replace("line 3\n", "x\n")})
     third = commit(repository, {"a": TEXT.replace("line 3\n", "x\n").replace("line 17\n", "y\n"), "b": "2\n"})
@@ -391,7 +388,7 @@ def test_nothing_changes_in_the_users_repository_and_nothing_is_left_behind(
     lost_lines(mirror, third, tree_of(repository, first), [second])
     assert fingerprint(repository) == before
     assert [reversal.reason for reversal in found] == ["conflict", "", "", ""]
-    assert list((tmp_path / "temporary").iterdir()) == []
+    assert list(mirror.path.with_name("work").iterdir()) == []
     assert mirror.git.text("for-each-ref") == ""
     objects = mirror.git.text("cat-file", "--batch-all-objects", "--batch-check=%(objectname) %(objecttype)").split(
         "\n"
@@ -413,12 +410,21 @@ def test_many_threads_at_once(repository: Path, mirror: Mirror) -> None:
     assert all(other == first for other in others)
 
 
-def test_no_room_for_a_rehearsal_is_a_clear_error(
-    repository: Path, mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
-    with pytest.raises(StoreError, match=r"cannot rehearse in .*gone.*TMPDIR"):
+def test_no_room_for_a_rehearsal_is_a_clear_error(repository: Path, mirror: Mirror) -> None:
+    mirror.path.with_name("work").write_text("a file where the folder would be")
+    with pytest.raises(StoreError, match=r"cannot rehearse in .*work.*make room there"):
         one(mirror, repository, head_of(repository))
+
+
+def test_what_a_kill_left_of_a_rehearsal_goes_a_day_later(mirror: Mirror) -> None:
+    work = mirror.path.with_name("work")
+    old, new = work / "left-two-days-ago", work / "left-now"
+    for folder in (old, new):
+        folder.mkdir(parents=True)
+    long_ago = time.time() - 2 * 86_400
+    os.utime(old, (long_ago, long_ago))
+    mirror.ensure()
+    assert list(work.iterdir()) == [new]
 
 
 def test_the_number_of_processes_does_not_grow_with_the_targets(
