@@ -17,12 +17,12 @@ from rollcage.core.config import Level
 from rollcage.core.coordination.leader import Leader
 from rollcage.core.coordination.leases import Leases
 from rollcage.core.engine import Engine
-from rollcage.core.outcome import Outcome
 from rollcage.core.fleet.control import stop_tree
 from rollcage.core.fleet.runs import current_runs
 from rollcage.core.fleet.start import start_agent
 from rollcage.core.gitrepo.repository import Repository
 from rollcage.core.model import Event
+from rollcage.core.outcome import Outcome
 from rollcage.core.services import Services, open_services
 from rollcage.core.settings_file import parse
 from rollcage.core.store.identity import identify
