@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Sequence
 
 from ..codec import canonical
+from ..gitrepo.entries import Entry, changes
+from ..gitrepo.paths import shown
 from ..model import OptionType, PlanStep
 from ..services import Services
 
@@ -40,8 +42,13 @@ def plan_hash(
     return hashlib.sha256(canonical(effect).encode()).hexdigest()
 
 
-def changed_blobs(services: Services, head: str, tree: str) -> list[str]:
-    """Return git's raw difference of ``head`` and ``tree``: modes, blobs, status and path of each file, in order."""
-    raw = services.mirror.git.run("diff-tree", "-r", "-z", "--no-renames", "--full-index", f"{head}^{{tree}}", tree)
-    fields = raw.out.decode("utf-8", "backslashreplace").split("\0")
-    return [f"{meta} {path}" for meta, path in zip(fields[0:-1:2], fields[1::2], strict=False)]
+def changed_blobs(services: Services, head: str, tree: str) -> list[list[str]]:
+    """Return for each file that differs its path, and mode and blob before and after, in git's order."""
+    return [
+        [shown(change.path), *_words(change.old), *_words(change.new)]
+        for change in changes(services.mirror.git, head, tree)
+    ]
+
+
+def _words(entry: Entry | None) -> tuple[str, str]:
+    return (entry.mode, entry.oid) if entry is not None else ("", "")

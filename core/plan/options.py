@@ -5,33 +5,36 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from graphlib import CycleError, TopologicalSorter
 
+from ..config import dependencies
 from ..errors import RefusedError
-from ..gitrepo.history import attribute, branch_parent, changed_files, commits, diff, parents
+from ..gitrepo.history import changed_files, diff
 from ..gitrepo.publish import plan_publication
 from ..gitrepo.rehearse import Reversal, lost_lines, make_commit, rehearse_series
 from ..model import (
     CheckOutcome,
-    Commit,
     Diagnosis,
     Incident,
     OptionType,
     RecoveryPlan,
     Rehearsal,
-    RiskLevel,
     RollbackOption,
-    Suspect,
     Verdict,
 )
 from ..services import Services
 from .effect import plan_hash
+from .facts import Tried, gather
 from .recovery import recovery_steps
-from .risk import RiskFacts, assess
+from .risk import assess
+from .ways_back import unknown_merge, way_back_trailer, ways_back
+from .words import commit_message, loses, side_effects, why_not, with_trailer
 
 OWN_TIME_S = 2.0
 """What a rollback takes beside the user's own check commands; measured by ``make bench``."""
 MOST_SUSPECTS = 3
 """Without a confirmed culprit at most so many commits are offered, the likeliest first."""
+NO_WAY_BACK = "no way back: there is no checkpoint of the last good state"
 
 Pair = tuple[RollbackOption, RecoveryPlan]
 
@@ -43,16 +46,22 @@ class Wish:
     type: OptionType
     targets: tuple[str, ...]
     message: str = ""
+    """Empty: it is made; see also `rollcage.core.plan.ways_back`."""
     restart: bool = True
 
 
-def wishes(diagnosis: Diagnosis) -> list[Wish]:
-    """Return what to rehearse for ``diagnosis``: its culprits together, else the likeliest suspects one by one."""
+def wishes(services: Services, incident: Incident, diagnosis: Diagnosis) -> list[Wish]:
+    """Return what to rehearse: the culprits together, else the likeliest suspects one by one; and a mere restart.
+
+    A restart is wished for only where there is somebody to start again.
+    """
+    agents = _agents(incident, diagnosis)
+    restart = [Wish(OptionType.RESTART_ONLY, ())] if _restarted(services, agents) else []
     culprits = tuple(suspect.sha for suspect in diagnosis.culprits)
     if culprits:
-        return [Wish(OptionType.SINGLE_COMMIT, culprits), Wish(OptionType.RESTART_ONLY, ())]
+        return [Wish(OptionType.SINGLE_COMMIT, culprits), *restart]
     single = [Wish(OptionType.SINGLE_COMMIT, (suspect.sha,)) for suspect in diagnosis.suspects[:MOST_SUSPECTS]]
-    return [Wish(OptionType.RESTART_ONLY, ()), *(single if diagnosis.verdict is not Verdict.CANNOT_TELL else [])]
+    return [*restart, *(single if diagnosis.verdict is not Verdict.CANNOT_TELL else [])]
 
 
 def build_options(
@@ -60,27 +69,42 @@ def build_options(
 ) -> list[Pair]:
     """Rehearse every option of ``incident`` and return them ranked: id ``opt-<number of the incident>.<rank>``.
 
-    An option that does not apply, or whose rehearsal fails the checks, is kept, shown, and ranked behind.
-    Raises RefusedError ``branch_gone`` where the branch does not exist.
+    An option that does not apply, or whose rehearsal fails the checks, is kept with the reason, and ranked behind. A
+    mere restart never comes before taking a culprit back. Of a merge whose way back is not known each is offered,
+    behind the one that says so: a human is to choose. Raises RefusedError ``branch_gone``, StoreError, GitError.
     """
-    made = [
-        rehearse(services, incident, diagnosis, wish, f"{index}", stop=stop)
-        for index, wish in enumerate(wishes(diagnosis), 1)
-    ]
-    made.sort(key=_rank)
+    made: list[tuple[bool, Pair]] = []
+    for wish in wishes(services, incident, diagnosis):
+        made.append((False, rehearse(services, incident, diagnosis, wish, "", stop=stop)))
+        if not made[-1][1][0].rehearsal.applies:
+            choices = _choices(services, incident, diagnosis, wish)
+            made += [(True, rehearse(services, incident, diagnosis, choice, "", stop=stop)) for choice in choices]
+    made.sort(key=lambda entry: _rank(entry[1][0], is_choice=entry[0], has_culprit=bool(diagnosis.culprits)))
     number = incident.id.removeprefix("inc-")
-    ranked = []
-    for rank, (option, plan) in enumerate(made, 1):
-        name = f"opt-{number}.{rank}"
-        ranked.append((replace(option, id=name, rank=rank), replace(plan, option=name)))
-    return ranked
+    return [
+        (replace(option, id=f"opt-{number}.{rank}", rank=rank), replace(plan, option=f"opt-{number}.{rank}"))
+        for rank, (_, (option, plan)) in enumerate(made, 1)
+    ]
 
 
-def _rank(pair: Pair) -> tuple[bool, bool, bool, int]:
-    option = pair[0]
+def _rank(option: RollbackOption, *, is_choice: bool, has_culprit: bool) -> tuple[bool, bool, bool, bool, int]:
     failed = any(check.passed is not True for check in option.rehearsal.checks)
-    useless = failed and option.type is OptionType.RESTART_ONLY  # it applies always, and mends no failing check
-    return (useless, not option.rehearsal.applies, failed, option.risk_points)
+    # A restart applies always, and mends neither a commit nor a failing check.
+    behind = option.type is OptionType.RESTART_ONLY and (has_culprit or failed)
+    return (behind, is_choice, not option.rehearsal.applies, failed, option.risk_points)
+
+
+def _choices(services: Services, incident: Incident, diagnosis: Diagnosis, wish: Wish) -> list[Wish]:
+    """Return a wish for each parent of a merge whose way back is not known; the commit's message will say which."""
+    unknown = unknown_merge(services, wish.targets) if wish.type is not OptionType.RESTART_ONLY else None
+    if unknown is None:
+        return []
+    merge, candidates = unknown
+    message = commit_message(incident, diagnosis, wish.targets)
+    return [
+        replace(wish, message=with_trailer(message, way_back_trailer(merge, parent)))
+        for parent in dict.fromkeys(candidates)
+    ]
 
 
 def rehearse(
@@ -93,66 +117,71 @@ def rehearse(
     stop: threading.Event | None = None,
 ) -> Pair:
     """Rehearse one wish on the branch as it is now, with the checks on the exact tree that it would produce."""
-    head = services.repository.tip(services.settings.branch)
+    branch = services.settings.branch
+    head = services.repository.tip(branch)
     if head is None:
-        raise RefusedError("branch_gone", f"branch {services.settings.branch} does not exist any more")
-    reversal = _reverse(services, head, wish)
-    files: tuple[str, ...] = ()
-    checks: tuple[CheckOutcome, ...] = ()
-    patch = ""
-    lost = 0
-    if wish.type is not OptionType.RESTART_ONLY and reversal.tree is not None:
-        head_tree = services.repository.tree(head)
-        files = tuple(changed_files(services.mirror, head_tree, reversal.tree))
-        patch = diff(services.mirror, head_tree, reversal.tree)
-        lost = lost_lines(
-            services.mirror, head, reversal.tree, wish.targets, parents=_ways_back(services, wish.targets)
-        )
-        checks = _check(services, reversal.tree, head, stop)
-    elif wish.type is OptionType.RESTART_ONLY:  # what fails before a restart fails behind it; known by the tree
-        checks = services.checks.run_all(head, services.repository.tree(head), stop=stop)
+        raise RefusedError("branch_gone", f"branch {branch} does not exist any more")
+    restart_only = wish.type is OptionType.RESTART_ONLY
     agents = _agents(incident, diagnosis)
-    message = wish.message or _message(services, incident, diagnosis, wish)
-    restart = wish.restart and all(_may_restart(services, agent) for agent in agents)
-    has_checks = any(check.passed is not True for check in checks) or wish.type is not OptionType.RESTART_ONLY
-    has_checks = has_checks and bool(services.settings.checks)
-    steps = tuple(recovery_steps(wish.type, agents, has_checks=has_checks, restart=restart))
-    database = "nothing" if services.database is None else "no way back: no checkpoint of the last good state"
-    if services.database is not None and not diagnosis.reach.tables:
-        database = "nothing"
+    restarted = _restarted(services, agents) if wish.restart else []
+    message = "" if restart_only else wish.message or commit_message(incident, diagnosis, wish.targets)
+    ways = ways_back(services, wish.targets, message)
+    reversal = _reverse(services, head, wish, ways)
+    conflicts = () if restart_only else why_not(reversal, branch)
+    tree = reversal.tree if not conflicts else None
+    patch, obstacle = "", None
+    tried = Tried(wish.type, head, tree, wish.targets, ways=ways, conflicts=reversal.reason == "conflict")
+    if restart_only:  # what fails before a restart fails behind it; known by the tree
+        outcomes = services.checks.run_all(head, services.repository.tree(head), stop=stop)
+        tried = replace(tried, checks=outcomes)
+    elif tree is not None:
+        commit = make_commit(services.mirror, tree, [head], "rehearsal", services.clock.now())
+        obstacle = _obstacle(services, head, commit)
+        patch = diff(services.mirror, head, tree)
+        tried = replace(
+            tried,
+            targets=reversal.targets,
+            files=tuple(changed_files(services.mirror, head, tree)),
+            lost_lines=lost_lines(services.mirror, head, tree, wish.targets, parents=ways),
+            checks=services.checks.run_all(commit, tree, stop=stop),
+            overlaps=obstacle is not None and obstacle.code == "overlap",
+        )
+    facts = gather(services, diagnosis, tried, agents)
+    points, level, factors = assess(facts.risk)
+    has_checks = _has_checks(services, tried)
+    steps = tuple(recovery_steps(wish.type, agents, has_checks=has_checks, restart=wish.restart, order=restarted))
+    database = NO_WAY_BACK if facts.risk.database == "no_way_back" else "nothing"
     hashed = plan_hash(
         services,
         wish.type,
         head=head,
-        tree=reversal.tree,
+        tree=tried.tree,
         targets=wish.targets,
         message=message,
         steps=steps,
         database=database,
     )
-    facts = _facts(services, diagnosis, wish, reversal, head=head, files=files, checks=checks, lost=lost, patch=patch)
-    points, level, factors = assess(facts)
     option = RollbackOption(
         id=name,
         incident=incident.id,
         rank=0,
         type=wish.type,
         target_commits=wish.targets,
-        affected_files=files,
-        estimated_recovery_time=OWN_TIME_S + 2 * sum(check.duration_s for check in checks),
+        affected_files=tried.files,
+        estimated_recovery_time=OWN_TIME_S + _wall_time(services, tried.checks),
         risk_level=level,
         risk_points=points,
         risk_factors=factors,
-        side_effects=_side_effects(services, agents, wish),
+        side_effects=side_effects(wish.type, agents, restarted, branch, facts, str(obstacle) if obstacle else ""),
         required_validation=tuple(check.name for check in services.settings.checks),
         plan_hash=hashed,
         rehearsal=Rehearsal(
-            applies=reversal.tree is not None,
-            tree=reversal.tree,
-            conflicts=reversal.conflicts,
-            lost_lines=lost,
-            lost_commits=(),
-            checks=checks,
+            applies=tried.tree is not None,
+            tree=tried.tree,
+            conflicts=conflicts,
+            lost_lines=tried.lost_lines,
+            lost_commits=facts.lost_commits,
+            checks=tried.checks,
         ),
     )
     plan = RecoveryPlan(
@@ -160,127 +189,60 @@ def rehearse(
         incident=incident.id,
         type=wish.type,
         agent=agents[0] if agents else "",
-        branch=services.settings.branch,
+        branch=branch,
         head=head,
-        tree=reversal.tree if wish.type is not OptionType.RESTART_ONLY else None,
+        tree=None if restart_only else tried.tree,
         targets=wish.targets,
         message=message,
         steps=steps,
         plan_hash=hashed,
         diff=patch,
         database=database,
-        loses=f"lose {lost} lines" if level is RiskLevel.CRITICAL and lost else _loses(level),
+        loses=loses(level, tried.lost_lines, len(facts.lost_commits)),
     )
     return option, plan
 
 
-def _loses(level: RiskLevel) -> str:
-    return "change the branch" if level is RiskLevel.CRITICAL else ""
-
-
-def _reverse(services: Services, head: str, wish: Wish) -> Reversal:
+def _reverse(services: Services, head: str, wish: Wish, ways: dict[str, str]) -> Reversal:
     if wish.type is OptionType.RESTART_ONLY:
         return Reversal((), services.repository.tree(head), (), "")
-    return rehearse_series(services.mirror, head, wish.targets, parents=_ways_back(services, wish.targets))
+    return rehearse_series(services.mirror, head, wish.targets, parents=ways)
 
 
-def _ways_back(services: Services, targets: Sequence[str]) -> dict[str, str]:
-    """Return for each merge in ``targets`` the parent that the branch pointed to before, where that is known."""
-    merges = [sha for sha in targets if len(parents(services.mirror, sha)) > 1]
-    ways = {sha: branch_parent(services.repository, services.settings.branch, sha) for sha in merges}
-    return {sha: parent for sha, parent in ways.items() if parent is not None}
+def _obstacle(services: Services, head: str, commit: str) -> RefusedError | None:
+    """Return what would keep the branch from moving to ``commit`` as things are now."""
+    try:
+        plan_publication(services.repository, services.mirror, services.settings.branch, head, commit)
+    except RefusedError as refusal:
+        return refusal
+    return None
 
 
-def _check(services: Services, tree: str, head: str, stop: threading.Event | None) -> tuple[CheckOutcome, ...]:
-    """Run the checks on the rehearsed tree; as a commit, since checks may ask git what they run on."""
-    sha = make_commit(services.mirror, tree, [head], "rehearsal", services.clock.now())
-    return services.checks.run_all(sha, tree, stop=stop)
+def _has_checks(services: Services, tried: Tried) -> bool:
+    if tried.type is OptionType.RESTART_ONLY:  # where all pass there is nothing for a restart to change
+        return any(check.passed is not True for check in tried.checks)
+    return bool(services.settings.checks)
+
+
+def _wall_time(services: Services, checks: Sequence[CheckOutcome]) -> float:
+    """Return how long the checks take, in seconds, run side by side as the settings allow."""
+    times = [check.duration_s for check in checks]
+    return max(*times, sum(times) / services.settings.limits.parallel_checks) if times else 0.0
 
 
 def _agents(incident: Incident, diagnosis: Diagnosis) -> list[str]:
+    """Return the problem agents: whose commits the culprits are, else whose trouble it is."""
     culprits = [suspect.agent for suspect in diagnosis.culprits if suspect.agent]
     return list(dict.fromkeys(culprits or ([incident.agent] if incident.agent else [])))
 
 
-def _may_restart(services: Services, agent: str) -> bool:
-    settings = services.settings.agents.get(agent)
-    return settings is None or settings.restart
-
-
-def _message(services: Services, incident: Incident, diagnosis: Diagnosis, wish: Wish) -> str:
-    if wish.type is OptionType.RESTART_ONLY:
-        return ""
-    known: dict[str, Suspect] = {suspect.sha: suspect for suspect in (*diagnosis.suspects, *diagnosis.culprits)}
-    names = [f'{sha[:12]} "{known[sha].summary}"' if sha in known else sha[:12] for sha in wish.targets]
-    first = f"Take back {', '.join(names)}"
-    body = [f"Incident {incident.id}: {incident.title}", diagnosis.root_cause]
-    trailers = [f"Rollcage-Incident: {incident.id}", *(f"Rollcage-Takes-Back: {sha}" for sha in wish.targets)]
-    return "\n\n".join([first, "\n".join(line for line in body if line), "\n".join(trailers)]) + "\n"
-
-
-def _side_effects(services: Services, agents: Sequence[str], wish: Wish) -> tuple[str, ...]:
-    effects = [f"{agent} is {'restarted' if wish.restart else 'stopped'}" for agent in agents]
-    effects.append("the other agents stand by until it is done")
-    if wish.type is not OptionType.RESTART_ONLY:
-        effects.append(f"a new commit on {services.settings.branch}")
-    return tuple(effects)
-
-
-def _facts(
-    services: Services,
-    diagnosis: Diagnosis,
-    wish: Wish,
-    reversal: Reversal,
-    *,
-    head: str,
-    files: tuple[str, ...],
-    checks: tuple[CheckOutcome, ...],
-    lost: int,
-    patch: str,
-) -> RiskFacts:
-    restart_only = wish.type is OptionType.RESTART_ONLY
-    culprit_agents = {suspect.agent for suspect in diagnosis.culprits}
-    later = [] if restart_only or not wish.targets else _later(services, head, wish.targets, files)
-    overlap = False
-    if not restart_only and reversal.tree is not None:
-        overlap = _overlaps(services, head, reversal.tree)
-    return RiskFacts(
-        lines_changed=sum(1 for line in patch.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")),
-        lost_lines=lost,
-        lost_commits=0,
-        dependents=len(later),
-        others_files=len({path for commit in later if commit.agent not in culprit_agents for path in commit.files}),
-        database="none" if services.database is None else "no_way_back" if diagnosis.reach.tables else "same",
-        history_rewritten=False,
-        pushed=_pushed(services, wish.targets),
-        dirty_overlap=overlap,
-        dirty_same_file=False,
-        checks_passed=None if restart_only or not checks else all(check.passed is True for check in checks),
-        confidence=diagnosis.confidence,
-        agents_stopped=len(culprit_agents) or 1,
-        commits_taken_back=len(wish.targets),
-    )
-
-
-def _later(services: Services, head: str, targets: Sequence[str], files: Sequence[str]) -> list[Commit]:
-    """Return the commits after the oldest target that touch a file which would change."""
-    since = commits(services.mirror, head, since=targets[-1], limit=services.settings.limits.lookback)
-    touching = [commit for commit in since if commit.sha not in targets and set(commit.files) & set(files)]
-    return attribute(touching, services.settings.agents)
-
-
-def _overlaps(services: Services, head: str, tree: str) -> bool:
-    """Say whether an uncommitted edit would stand in the way of publishing ``tree``."""
-    sha = make_commit(services.mirror, tree, [head], "rehearsal", services.clock.now())
+def _restarted(services: Services, agents: Sequence[str]) -> list[str]:
+    """Return those of ``agents`` that may be started again, each behind those that it depends on."""
+    settings = services.settings.agents
+    wanted = [agent for agent in agents if agent not in settings or settings[agent].restart]
+    needed = dependencies(services.settings)
     try:
-        plan_publication(services.repository, services.mirror, services.settings.branch, head, sha)
-    except RefusedError as refusal:
-        return refusal.code == "overlap"
-    return False
-
-
-def _pushed(services: Services, targets: Sequence[str]) -> bool | None:
-    if not targets:
-        return None
-    git = services.repository.git
-    return bool(git.text("for-each-ref", "--contains", targets[-1], "--count=1", "refs/remotes"))
+        order = list(TopologicalSorter({name: sorted(needed[name]) for name in sorted(needed)}).static_order())
+    except CycleError:  # doctor tells; any order is as good then
+        order = []
+    return sorted(wanted, key=lambda agent: order.index(agent) if agent in order else len(order))

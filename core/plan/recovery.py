@@ -38,9 +38,17 @@ def step(name: str, subject: str = "") -> PlanStep:
 
 
 def recovery_steps(
-    kind: OptionType, agents: Sequence[str], *, has_checks: bool, restart: bool = True
+    kind: OptionType,
+    agents: Sequence[str],
+    *,
+    has_checks: bool,
+    restart: bool = True,
+    order: Sequence[str] | None = None,
 ) -> list[PlanStep]:
-    """Return the steps that carry out an option of ``kind`` for the problem ``agents``, in order."""
+    """Return the steps that carry out an option of ``kind`` for the problem ``agents``, in order.
+
+    ``order`` names those that are started again, in that order; by default all.
+    """
     steps = [step("stop_agent", agent) for agent in agents]
     steps.append(step("stand_by"))
     if kind is not OptionType.RESTART_ONLY:
@@ -52,7 +60,7 @@ def recovery_steps(
         steps.append(step("checks"))
     steps.append(step("verify"))
     if restart:
-        for agent in agents:
+        for agent in agents if order is None else order:
             steps += [step("restart_agent", agent), step("metrics", agent)]
     return [*steps, step("resume_others")]
 

@@ -1,0 +1,101 @@
+"""A rollback is turned round, and round again, exactly; later work stays, or stands in the way and is named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from rollcage.core.errors import RefusedError, UsageError
+from rollcage.core.execute.runner import carry_out, start_rollback, work_for
+from rollcage.core.model import Rollback, RollbackState
+from rollcage.core.plan.undo import find_undo, plan_undo
+from rollcage.core.plan.validate import validate_recovery_plan
+from rollcage.core.services import Services
+from tests.conftest import git
+from tests.execute.scene import BAD, GOOD, MINE, Scene, carry_on
+from tests.gitrepo.worlds import edited
+
+
+@pytest.fixture
+def services(begun: Scene) -> Iterator[Services]:
+    """Return services of a scene whose rollback rb-1 was carried out."""
+    assert carry_on(begun).state is RollbackState.DONE
+    opened = begun.services()
+    yield opened
+    opened.store.close()
+
+
+def turn(services: Services, subject: str, verb: str) -> Rollback:
+    """Undo or redo as the engine does when an operator wishes it."""
+    found = find_undo(services, subject, redo=verb == "redo")
+    plan = plan_undo(services, found, verb)
+    assert validate_recovery_plan(plan).valid
+    record = start_rollback(services, plan, approved_by="ann@here", kind=verb, of=subject)
+    return carry_out(work_for(services, record, lambda run: []))
+
+
+def test_undo_redo_undo_each_exactly(services: Services, begun: Scene) -> None:
+    taken_back, was = begun.tree("main"), begun.tree("main~1")
+    before = begun.picture()
+    assert turn(services, "rb-1", "undo").state is RollbackState.DONE
+    assert begun.tree() == was
+    assert (begun.top / "calc").read_text() == MINE
+    assert turn(services, "rb-1", "redo").state is RollbackState.DONE
+    assert begun.tree() == taken_back
+    for name in ("head", "index", "status", "files", "locks", "leftovers"):
+        assert begun.picture()[name] == before[name], name
+    assert turn(services, "rb-1", "undo").state is RollbackState.DONE
+    assert begun.tree() == was
+    assert turn(services, "rb-4", "undo").state is RollbackState.DONE
+    assert begun.tree() == taken_back
+    log = git(begun.top, "log", "--format=%s", "-5", "main").split("\n")
+    assert log[:4] == ["Undo rb-4", "Undo rb-1", "Redo rb-1", "Undo rb-1"]
+
+
+def test_later_commits_on_other_files_and_other_lines_stay(services: Services, begun: Scene) -> None:
+    git(begun.top, "stash", "-q")
+    begun.commit("planner", "another file", news="news\n")
+    begun.commit("planner", "another line", calc=edited(GOOD, 18, "more"))
+    assert turn(services, "rb-1", "undo").state is RollbackState.DONE
+    assert git(begun.top, "show", "main:calc") + "\n" == edited(BAD, 18, "more")
+    assert git(begun.top, "show", "main:news") == "news"
+
+
+def test_a_later_commit_on_the_same_line_stands_in_the_way_and_nothing_changes(
+    services: Services, begun: Scene
+) -> None:
+    git(begun.top, "stash", "-q")
+    begun.commit("planner", "the same line", calc=edited(GOOD, 3, "otherwise"))
+    before = begun.picture()
+    with pytest.raises(RefusedError, match="rb-1 cannot be turned round, for later commits conflict: calc") as refused:
+        turn(services, "rb-1", "undo")
+    assert refused.value.code == "undo_conflict"
+    assert begun.picture() == before
+
+
+def test_twice_is_once(services: Services) -> None:
+    assert turn(services, "rb-1", "undo").state is RollbackState.DONE
+    with pytest.raises(UsageError, match="rb-1 is turned round already"):
+        turn(services, "rb-1", "undo")
+
+
+def test_what_was_not_carried_out_or_not_undone_cannot_be_turned_round(services: Services) -> None:
+    with pytest.raises(UsageError, match="there is no rollback rb-9"):
+        turn(services, "rb-9", "undo")
+    with pytest.raises(UsageError, match="rb-1 was not undone; there is nothing to redo"):
+        turn(services, "rb-1", "redo")
+    plan = plan_undo(services, find_undo(services, "rb-1", redo=False), "undo")
+    running = start_rollback(services, plan, approved_by="ann@here", kind="undo", of="rb-1")
+    with pytest.raises(UsageError, match=f"{running.id} is running: only one that was carried out"):
+        turn(services, running.id, "undo")
+    with pytest.raises(UsageError, match="rb-1 was not undone"):
+        turn(services, "rb-1", "redo")
+
+
+def test_a_rollback_that_changed_no_code_has_nothing_to_turn_round(services: Services) -> None:
+    record = services.store.rollback("rb-1")
+    assert record is not None
+    with pytest.raises(UsageError, match="rb-1 changed no code"):
+        plan_undo(services, replace(record, head_after=""), "undo")
