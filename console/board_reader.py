@@ -9,7 +9,7 @@ from dataclasses import replace
 from ..core.board import Board, EngineView
 from ..core.coordination.leader import Leader
 from ..core.errors import RollcageError
-from ..core.picture import read_board
+from ..core.picture import Picture
 from ..core.text import clean
 from .context import Context
 
@@ -17,17 +17,23 @@ READ_EVERY_S = 0.25
 """How often the hint is asked whether anything was written; the board is read only then."""
 READ_AT_LEAST_EVERY_S = 5.0
 """A board is read so often even where nothing was written: an engine may have died, a branch moved."""
+LOOK_AT_BRANCH_EVERY_S = 1.0
+"""Git is asked for the branch at most so often: it is a process each time."""
 
 
 class BoardReader:
     """A `BoardSource` over the state; the same whether the engine runs in this process or elsewhere."""
 
     def __init__(self, context: Context, leader: Leader, level: str) -> None:
-        """Take the leader of this process, which tells who leads, and the level that its engine would run at."""
+        """Read the first board. ``leader`` is this process's, ``level`` the one that its engine would run at.
+
+        Raises RollcageError where the state, the settings or the repository cannot be read.
+        """
         self._context, self._leader, self._level = context, leader, level
+        self._picture = Picture(context.view, context.leases, context.clock)
         self._subscribers: list[Callable[[Board], None]] = []
         self._leave = threading.Event()
-        self._warning = ""
+        self._head, self._head_at = "", float("-inf")
         self._board = self._read()
         self._thread = threading.Thread(target=self._watch, name="rollcage-board", daemon=True)
 
@@ -44,7 +50,7 @@ class BoardReader:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop watching, and wait for the thread."""
+        """Stop watching, and wait for the thread. May be called twice."""
         self._leave.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -53,34 +59,40 @@ class BoardReader:
         clock = self._context.clock
         read_at = clock.boot()
         while not clock.wait(self._leave, READ_EVERY_S):
-            if not self._context.store.changed() and clock.boot() - read_at < READ_AT_LEAST_EVERY_S:
-                continue
-            read_at = clock.boot()
             try:
-                board = self._read()
-            except RollcageError as problem:  # shown once; the last board stays on the screen
-                if self._warning == str(problem):
+                if not self._context.store.changed() and clock.boot() - read_at < READ_AT_LEAST_EVERY_S:
                     continue
-                self._warning = str(problem)
-                board = self._with_warning()
+                read_at = clock.boot()
+                board = self._read()
+            except RollcageError as problem:  # the last board stays on the screen, and says that it is old
+                board = self._outdated(str(problem))
+            except Exception as defect:  # noqa: BLE001 - a console that shows old news without a word is worse
+                board = self._outdated(f"a defect of rollcage: {defect!r}")
             if board != self._board:
                 self._board = board
-                for subscriber in self._subscribers:
+                for subscriber in tuple(self._subscribers):
                     subscriber(board)
 
-    def _with_warning(self) -> Board:
-        return replace(self._board, warnings=(*self._board.warnings, clean(self._warning)))
+    def _outdated(self, why: str) -> Board:
+        warning = clean(f"this is not up to date: {why}")
+        kept = tuple(each for each in self._board.warnings if not each.startswith("this is not up to date: "))
+        return replace(self._board, warnings=(*kept, warning))
 
     def _read(self) -> Board:
         context = self._context
         holder = self._leader.holder()
         state = "here" if self._leader.leading else "elsewhere" if holder else "none"
         top = context.repository.top
-        return read_board(
-            context.view,
-            context.leases,
+        return self._picture.read(
             name=clean(top.name, limit=60),
             path=clean(str(top), limit=300),
-            head=context.repository.tip(context.settings.branch) or "",
+            head=self._tip(),
             engine=EngineView(state=state, holder=holder or "", level=self._level),
         )
+
+    def _tip(self) -> str:
+        now = self._context.clock.boot()
+        if now - self._head_at >= LOOK_AT_BRANCH_EVERY_S:
+            self._head = self._context.repository.tip(self._context.settings.branch) or ""
+            self._head_at = now
+        return self._head

@@ -6,11 +6,13 @@ import threading
 
 from ..core.coordination.leader import Leader
 from ..core.engine import Engine
-from ..core.errors import RollcageError
+from ..core.rounds import Rounds
 from ..core.services import Services
 
 LOOK_EVERY_S = 1.0
 """How often it is tried to lead: an engine elsewhere that dies is replaced within its lease."""
+AFTER_DEFECT_S = 30.0
+"""An engine that ended by itself is started again after so long: nobody should be left without one for a defect."""
 
 
 class EngineHost:
@@ -20,47 +22,52 @@ class EngineHost:
         """Take the services and the leader of this process. Nothing runs yet."""
         self._services, self._leader = services, leader
         self._leave = threading.Event()
+        self._stopping = threading.Lock()
+        self._tried = threading.Event()
+        self._not_before = 0.0
         self._engine: Engine | None = None
-        self._told = ""
-        self._thread = threading.Thread(target=self._watch, name="rollcage-host", daemon=True)
+        rounds = Rounds(services.store, services.clock, self._leave)
+        self._thread = rounds.thread("no engine", self._look, LOOK_EVERY_S)
 
     def start(self) -> None:
-        """Begin to try; where nobody leads, the engine runs when this returns."""
-        self._try()
+        """Begin to try; where nobody leads, the engine runs when this returns. What keeps it from that is an alert."""
         self._thread.start()
+        self._tried.wait()
 
     def stop(self) -> None:
-        """End the engine, after a rollback in progress, and lead no longer. May be called twice."""
+        """End the engine, after a rollback in progress, and lead no longer. Whoever calls it waits for that."""
         self._leave.set()
-        if self._thread.is_alive():
-            self._thread.join()
-        engine, self._engine = self._engine, None
-        if engine is not None:
-            engine.stop()
-            engine.join()
-        self._leader.resign()
+        with self._stopping:  # the one who closes the screen and the one who handles signals may both come here
+            if self._thread.is_alive():
+                self._thread.join()
+            engine, self._engine = self._engine, None
+            if engine is not None:
+                engine.stop()
+                engine.join()
+            self._leader.resign()
 
-    def _watch(self) -> None:
-        while not self._services.clock.wait(self._leave, LOOK_EVERY_S):
+    def _look(self) -> None:
+        try:
             self._try()
+        finally:
+            self._tried.set()
 
     def _try(self) -> None:
-        engine = self._engine
-        if engine is not None and not engine.leaving.is_set():
+        """Lead and start an engine where none runs. What it raises somebody may mend: it is tried again."""
+        engine, clock = self._engine, self._services.clock
+        if engine is not None:
+            if not engine.leaving.is_set():
+                return
+            engine.join()  # it ended by itself: it lost the leadership, or has a defect that was written down
+            self._engine = None
+            self._leader.resign()
+            self._not_before = clock.boot() + AFTER_DEFECT_S
+        if clock.boot() < self._not_before or not self._leader.try_lead():
             return
-        if engine is not None:  # it ended by itself: it lost the leadership, or has a defect that was written down
-            engine.join()
-            self._engine = None
-            self._leader.resign()
         try:
-            if self._leader.try_lead():
-                self._engine = Engine(self._services, self._leader)
-                self._engine.start()
-        except RollcageError as problem:  # tried again: somebody may mend it; told once
+            engine = Engine(self._services, self._leader)
+            engine.start()
+        except BaseException:
             self._leader.resign()
-            self._engine = None
-            if self._told != str(problem):
-                self._told = str(problem)
-                self._services.store.append_event("alert", {"severity": "warning", "text": f"no engine: {problem}"})
-        else:
-            self._told = ""
+            raise
+        self._engine = engine

@@ -23,19 +23,25 @@ def run_console(context: Context, *, read_only: bool, plain: bool, after: Callab
 
     settings = context.settings
     leader = Leader(context.repository.common_dir, context.leases)
-    host = None if read_only else EngineHost(context.services(), leader)
-    if host is not None:
-        host.start()
+    stops: list[Callable[[], object]] = []
+
+    def stop() -> None:
+        """Stop all that runs and wait for it, also where another thread is at that already."""
+        for each in reversed(stops):
+            each()
+
+    def leave() -> None:
+        stop()
+        after()
+
     try:
+        if not read_only:
+            host = EngineHost(context.services(), leader)
+            stops.append(host.stop)
+            host.start()
         reader = BoardReader(context, leader, settings.level.value)
+        stops.append(reader.stop)
         reader.start()
-
-        def leave() -> None:
-            reader.stop()
-            if host is not None:
-                host.stop()
-            after()
-
         return run_app(
             reader,
             context.operator(read_only=read_only),
@@ -48,5 +54,4 @@ def run_console(context: Context, *, read_only: bool, plain: bool, after: Callab
             on_leave=leave,
         )
     finally:
-        if host is not None:
-            host.stop()
+        stop()

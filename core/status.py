@@ -1,19 +1,23 @@
-"""How the agents are now, put together from settings, supervisors, holds, signals and open incidents."""
+"""How the agents are now, put together from settings, supervisors, holds, signals and incidents."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from .config import Settings
+from .detect.behaviour import SAMPLED
+from .detect.incidents import is_unresolved
 from .fleet.runs import Run, current_runs
 from .model import (
+    ENDED_STATES,
     AgentState,
     AgentStatus,
     Health,
     Hold,
     Incident,
+    IncidentState,
     Severity,
     Signal,
     SystemHealthReport,
@@ -24,6 +28,11 @@ from .store.store import Store
 
 MEMORY, CPU, DESCRIPTORS, ERRORS = "memory_usage", "cpu", "descriptors", "error_rate"
 QUALITY = frozenset({"error_rate", "matching_accuracy", "data_consistency"})
+RECENT = 200
+"""So many of the newest incidents are looked at for trouble that was left as it is."""
+
+Newest = Callable[[str], Mapping[str, Signal]]
+"""Gives the newest metric or data signal of each name of an agent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +45,24 @@ class View:
     settings: Settings
 
 
-def agent_statuses(view: View) -> tuple[AgentStatus, ...]:
-    """Return all agents that settings name or that have a run, by stage order and name."""
+def unresolved(store: Store) -> list[Incident]:
+    """Return the incidents that are open, and those that were left as they are and are not seen to be over."""
+    left = [incident for incident in store.incidents(limit=RECENT) if incident.state in ENDED_STATES]
+    return [*store.incidents(open_only=True, limit=RECENT), *(incident for incident in left if is_unresolved(incident))]
+
+
+def agent_statuses(
+    view: View, *, newest: Newest | None = None, trouble: Sequence[Incident] | None = None
+) -> tuple[AgentStatus, ...]:
+    """Return all agents that settings name or that have a run, by stage order and name.
+
+    ``newest`` and ``trouble`` are what the caller has read already. What was measured of processes counts only as
+    long as they are there.
+    """
+    newest = newest or view.signals.newest
     runs = {run.agent: run for run in current_runs(view.paths.inbox_db)}
     holds = view.store.holds()
-    worst = worst_by_agent(view.store.incidents(open_only=True))
+    worst = worst_by_agent(unresolved(view.store) if trouble is None else trouble)
     names = dict.fromkeys([*view.settings.agents, *sorted(runs)])
     order = list(view.settings.stages)
 
@@ -53,7 +75,9 @@ def agent_statuses(view: View) -> tuple[AgentStatus, ...]:
         settings = view.settings.agents.get(name)
         run = runs.get(name)
         hold = holds.get(name)
-        newest = view.signals.newest(name)
+        signals = newest(name)
+        known = signals if run else {}
+        descriptors = _value(known, DESCRIPTORS)
         statuses.append(
             AgentStatus(
                 name=name,
@@ -64,12 +88,12 @@ def agent_statuses(view: View) -> tuple[AgentStatus, ...]:
                 kind=settings.kind if settings else "",
                 competition=(run.competition if run else "") or (settings.competition if settings else ""),
                 since=run.since if run else None,
-                seen=max((signal.at for signal in newest.values()), default=None),
+                seen=max((signal.at for signal in signals.values()), default=None),
                 pid=run.child_pid if run else None,
-                cpu=_value(newest, CPU) if run else None,
-                memory=_value(newest, MEMORY) if run else None,
-                descriptors=int(value) if run and (value := _value(newest, DESCRIPTORS)) is not None else None,
-                error_rate=_value(newest, ERRORS),
+                cpu=_value(known, CPU),
+                memory=_value(known, MEMORY),
+                descriptors=None if descriptors is None else int(descriptors),
+                error_rate=_value(signals, ERRORS),
                 depends_on=settings.depends_on if settings else (),
             )
         )
@@ -87,7 +111,7 @@ def _value(newest: Mapping[str, Signal], name: str) -> float | None:
 
 
 def worst_by_agent(incidents: Sequence[Incident]) -> dict[str, Health]:
-    """Return the worst health that the open ``incidents`` give each agent."""
+    """Return the worst health that ``incidents`` give each agent (EVERYBODY: the whole)."""
     worst: dict[str, Health] = {}
     for incident in incidents:
         health = Health.CRITICAL if incident.severity is Severity.CRITICAL else Health.WARNING
@@ -97,35 +121,75 @@ def worst_by_agent(incidents: Sequence[Incident]) -> dict[str, Health]:
 
 
 def overall_health(incidents: Sequence[Incident]) -> Health:
-    """Return the worst of all open ``incidents``; HEALTHY where there is none."""
+    """Return the worst of all ``incidents``; HEALTHY where there is none."""
     found = worst_by_agent(incidents).values()
     return next((health for health in (Health.CRITICAL, Health.WARNING) if health in found), Health.HEALTHY)
 
 
 def health_report(view: View, now: datetime) -> SystemHealthReport:
-    """Return the `SystemHealthReport` of this moment; a metric's figure is the worst of its newest per agent."""
-    incidents = view.store.incidents(open_only=True)
-    statuses = agent_statuses(view)
+    """Return the `SystemHealthReport` of this moment.
+
+    Figures are the newest ones, by ``AGENT.METRIC`` (``METRIC`` alone: of the whole), in base units.
+    """
+    with view.store.at_one_moment():
+        trouble = unresolved(view.store)
+        statuses = agent_statuses(view, trouble=trouble)
+        options = {incident.id: bool(view.store.options(incident.id)) for incident in trouble}
+        held = {agent: hold.reason for agent, hold in view.store.holds().items()}
     performance: dict[str, float] = {}
     quality: dict[str, float] = {}
+    runs = {status.name for status in statuses if status.since is not None}
     for name in ["", *(status.name for status in statuses)]:
         for metric, signal in view.signals.newest(name).items():
-            if signal.value is None:
+            if signal.value is None or (metric in SAMPLED and name not in runs):
                 continue
             figures = quality if metric in QUALITY else performance
             figures[f"{name}.{metric}" if name else metric] = signal.value
     return SystemHealthReport(
         timestamp=now,
-        overall_status=overall_health(incidents),
+        overall_status=overall_health(trouble),
         agent_statuses=statuses,
         performance_metrics=performance,
         quality_metrics=quality,
-        recommendations=tuple(_recommend(incident) for incident in incidents),
+        recommendations=(
+            *(_recommend(incident, decidable=options[incident.id]) for incident in trouble),
+            *(_release(status, held[status.name]) for status in statuses if status.hold in _KEPT),
+            *(f"{each.name} has failed: see its output, then start it again" for each in statuses if _failed(each)),
+        ),
     )
 
 
-def _recommend(incident: Incident) -> str:
-    number = incident.id
-    if incident.state.value == "waiting":
-        return f"{number} waits for you: rollcage options {number}, then approve or reject one"
-    return f"{number} {incident.title}: {incident.state.value}"
+_KEPT = frozenset({Hold.STOPPED, Hold.PAUSED})
+
+
+def _recommend(incident: Incident, *, decidable: bool) -> str:
+    """Return what to do about an incident, in one line with the command."""
+    who = f" of {incident.agent}" if incident.agent else ""
+    what = f"{incident.id}{who} ({incident.title})"
+    show = f"rollcage show {incident.id}"
+    if incident.severity is Severity.WARNING:
+        return f"{what} is a warning: keep an eye on it; {show}"
+    decide = f"look at rollcage options {incident.id}, then rollcage approve or reject one"
+    why = f": {incident.note}" if incident.note else ""
+    match incident.state:
+        case IncidentState.WAITING if decidable:
+            return f"{what} waits for you{why}; {decide}"
+        case IncidentState.OPEN | IncidentState.WAITING:
+            return f"{what} is open; where no engine is at it, start one: rollcage, or rollcage --auto; {show}"
+        case IncidentState.ROLLING_BACK:
+            return f"{what} is being rolled back; {show}"
+        case IncidentState.REJECTED:
+            return f"{what} was rejected, but its check still fails: mend it by hand; {show}"
+        case IncidentState.UNDONE | IncidentState.FAILED:
+            return f"{what} needs you, its rollback failed{why}; {show}"
+        case _:
+            return f"{what} needs you{why}; {decide if decidable else show}"
+
+
+def _release(status: AgentStatus, reason: str) -> str:
+    why = f" ({reason})" if reason else ""
+    return f"{status.name} is {status.hold.value}{why}: rollcage resume {status.name} lets it work on"
+
+
+def _failed(status: AgentStatus) -> bool:
+    return status.state in {AgentState.ERROR, AgentState.TIMEOUT} and status.hold is Hold.NONE

@@ -55,6 +55,7 @@ MIGRATIONS = (
     );
     CREATE INDEX run_of_agent ON run (agent)
     """,
+    "CREATE INDEX signal_of_kind ON signal (agent, kind, name, seq)",
 )
 
 Row = tuple[str, str, str, str, "float | None", "str | None", "str | None", str]

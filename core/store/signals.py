@@ -23,12 +23,30 @@ if TYPE_CHECKING:
 LONGEST_TEXT = 10_000
 """Characters of a signal's text, and of each text in its attributes, that are read."""
 _BATCH = 5_000
+_MOST_NAMES = 500
+"""Names of one agent and kind that are looked at: an agent could report ever new ones."""
 _DEEPEST = 16  # levels of attributes; what is stored later must not run into anybody's recursion limit
 # Cut by SQLite, so that a huge value never becomes a Python object; cut JSON does not parse, and so counts as damaged.
 _COLUMNS = (
     "seq, substr(at, 1, 64), substr(agent, 1, 2000), substr(kind, 1, 64), substr(name, 1, 2000), value,"
     f" substr(text, 1, {LONGEST_TEXT}), substr(unit, 1, 64), substr(attrs, 1, {inbox.LONGEST})"
 )
+
+# The names are found by leaps in the index ("loose index scan"): GROUP BY would read every signal that is kept.
+_POSITIONS = """
+    WITH RECURSIVE known (kind, name) AS (
+        SELECT kind, (SELECT MIN(name) FROM signal WHERE agent = :agent AND signal.kind = wanted.kind)
+        FROM (SELECT 'metric' AS kind UNION ALL SELECT 'data' UNION ALL SELECT 'state') AS wanted
+        UNION ALL
+        SELECT kind, (SELECT MIN(signal.name) FROM signal
+            WHERE agent = :agent AND signal.kind = known.kind AND signal.name > known.name)
+        FROM known WHERE name IS NOT NULL
+        LIMIT :most
+    )
+    SELECT kind, name, (SELECT MAX(seq) FROM signal
+        WHERE agent = :agent AND signal.kind = known.kind AND signal.name = known.name)
+    FROM known WHERE name IS NOT NULL
+"""
 
 
 class Signals:
@@ -89,15 +107,33 @@ class Signals:
             ).fetchall()
         return [signal for signal in map(_read, reversed(rows)) if signal is not None]
 
+    def positions(self, agent: str) -> dict[tuple[SignalKind, str], int]:
+        """Return the place of the newest metric, data or state signal of ``agent``, by kind and name. Cheap."""
+        with self._connections.reading() as connection:
+            rows = connection.execute(_POSITIONS, {"agent": agent, "most": _MOST_NAMES}).fetchall()
+        return {(SignalKind(kind), clean(str(name))): seq for kind, name, seq in rows}
+
     def newest(self, agent: str) -> dict[str, Signal]:
         """Return the newest metric or data signal of each name of ``agent``, by name; damaged ones are left out."""
+        places = [seq for (kind, _), seq in self.positions(agent).items() if kind is not SignalKind.STATE]
+        return {signal.name: signal for signal in self.at(sorted(places))}
+
+    def at(self, places: Sequence[int]) -> list[Signal]:
+        """Return the signals at these places, in their order, without those that are damaged or gone."""
+        with self._connections.reading() as connection:
+            query = f"SELECT {_COLUMNS} FROM signal WHERE seq = ?"  # noqa: S608 - constants
+            rows = [connection.execute(query, (seq,)).fetchone() for seq in places]
+        return [signal for row in rows if row is not None and (signal := _read(row)) is not None]
+
+    def values(self, agent: str, name: str, limit: int) -> tuple[float, ...]:
+        """Return the newest ``limit`` finite numbers of that agent and name, oldest first."""
         with self._connections.reading() as connection:
             rows = connection.execute(
-                f"SELECT {_COLUMNS} FROM signal WHERE seq IN"  # noqa: S608 - constants
-                " (SELECT MAX(seq) FROM signal WHERE agent = ? AND kind IN ('metric', 'data') GROUP BY name)",
-                (agent,),
+                "SELECT value FROM signal WHERE agent = ? AND name = ? AND typeof(value) IN ('real', 'integer')"
+                " ORDER BY seq DESC LIMIT ?",
+                (agent, name, limit),
             ).fetchall()
-        return {signal.name: signal for signal in map(_read, rows) if signal is not None}
+        return tuple(float(value) for (value,) in reversed(rows) if math.isfinite(value))
 
     def of_kind(self, agent: str, kind: SignalKind, limit: int) -> list[Signal]:
         """Return the newest ``limit`` signals of that agent and kind, oldest first, without the damaged among them."""

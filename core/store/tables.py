@@ -32,6 +32,12 @@ class Tables:
         with self._connections.transaction():
             yield
 
+    @contextmanager
+    def at_one_moment(self) -> Iterator[None]:
+        """Let all that is read within come from one and the same state of the file, whoever writes meanwhile."""
+        with self._connections.snapshot():
+            yield
+
     def _now(self) -> str:
         return iso(self.clock.now())
 
