@@ -6,6 +6,7 @@ It reads one `Board` after another from a source and writes wishes through an `O
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -182,6 +183,15 @@ class RollcageApp(App[int]):
             sequence = attention.SAVE_TITLE + sequence
         self._driver.write(sequence)
 
+    def _fatal_error(self) -> None:
+        """Print the traceback of an error of our own, without the values in it: there are secrets among them."""
+        from rich.segment import Segments
+        from rich.traceback import Traceback
+
+        traceback = self.console.render(Traceback(show_locals=False, width=100), self.console.options)
+        self._exit_renderables.append(Segments(traceback))
+        self._close_messages_no_wait()
+
     # -- the line
 
     def _display(self, screen: Screen[Any], renderable: Any) -> None:
@@ -262,8 +272,9 @@ class RollcageApp(App[int]):
         """Give the terminal to the operator's editor; return the text edited. Raises UsageError."""
         from .editor import edit_text
 
+        lent = self._guard.lent() if self._guard is not None else nullcontext()
         try:
-            with self.suspend():
+            with lent, self.suspend():
                 return edit_text(text, self.environment)
         except SuspendNotSupported:
             raise UsageError(
@@ -388,6 +399,13 @@ class RollcageApp(App[int]):
         if not self._is_main:
             self.pop_screen()
             return
+        self._close()
+
+    async def action_quit(self) -> None:
+        """Leave by Textual's own key, Ctrl+Q, wherever one is."""
+        self._close()
+
+    def _close(self) -> None:
         if self._title_saved:
             self._to_terminal(attention.RESTORE_TITLE)
         self.exit(0)
@@ -542,6 +560,7 @@ def run_app(
     try:
         app.run(mouse=app.look.mouse)
     finally:
+        guard.screen_closed()
         guard.leave()
         guard.stop()
     return app.return_code or 0

@@ -15,7 +15,7 @@ import sys
 import termios
 import threading
 from codecs import getincrementaldecoder
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -33,7 +33,7 @@ CLOSE_S = 0.5
 RESTORE_TURNS, RESTORE_TURN_MS = 10, 50
 RESTORE = (
     "\x18\x1b[?2026l\x1b[0m\x1b[<u\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1015l\x1b[?1006l\x1b[?1016l"
-    "\x1b[?2004l\x1b[?2048l\x1b[?1004l\x1b[?7h\x1b[?1049l\x1b[?25h"
+    "\x1b[?2004l\x1b[?2048l\x1b[?1004l\x1b[?7h\x1b[23;2t\x1b[?1049l\x1b[?25h"
 )
 """Cancels a sequence cut in two, then ends every mode that Textual may have begun, the alternate screen last."""
 
@@ -181,6 +181,10 @@ class ConsoleDriver(LinuxDriver):
                 pass
 
 
+def _nothing(number: int, frame: FrameType | None) -> None:
+    """Handle a signal that is meant for somebody else."""
+
+
 class Guard:
     """Leaves the process when a signal asks for it or the terminal is gone, from a thread that nothing can block."""
 
@@ -216,6 +220,23 @@ class Guard:
         """Take the driver that draws on the terminal."""
         self._driver = driver
         driver.on_gone = self._gone
+
+    def screen_closed(self) -> None:
+        """Take note that the terminal is the shell's again: it is not to be touched any more."""
+        self._driver = self._terminal = None
+
+    @contextlib.contextmanager
+    def lent(self) -> Iterator[None]:
+        """Let another program have the terminal: its Ctrl+C and Ctrl+\\ reach this process too, and mean nothing here.
+
+        A handler that does nothing, because an ignored signal would be ignored by that program as well.
+        """
+        old = {number: signal.signal(number, _nothing) for number in (signal.SIGINT, signal.SIGQUIT)}
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
 
     def leave(self) -> None:
         """Do what is to be done on leaving, once; wait where another thread is doing it."""

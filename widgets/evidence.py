@@ -10,7 +10,7 @@ from . import figures
 from .line_view import TextLines
 from .marks import incident_mark, severity_mark
 from .spans import Line, Span, cut_line, line, wrap
-from .view import Unpicking, View
+from .view import Unpicking, View, is_open
 
 LABEL = 10
 _VERDICTS = {
@@ -70,7 +70,7 @@ def evidence_lines(view: IncidentView, moment: View, cells: int) -> Iterator[Lin
     incident, diagnosis = view.incident, view.diagnosis
     who = incident.agent if incident.agent != EVERYBODY else "no single agent"
     head = (
-        severity_mark(incident.severity).dot,
+        severity_mark(incident.severity).dot if is_open(view) else incident_mark(incident).dot,
         Span(f" {incident.title}", "strong"),
         Span(f"  {who}"),
     )

@@ -269,9 +269,10 @@ class Frame(Widget):
             )
 
     def on_click(self, event: events.Click) -> None:
-        """Focus the panel whose frame was clicked."""
+        """Focus the panel whose frame was clicked; a click inside a panel comes here too, with the panel's own x, y."""
+        x, y = event.screen_x - self.region.x, event.screen_y - self.region.y
         for panel, box in self._boxes.items():
-            if box.contains(event.x, event.y):
+            if box.contains(x, y):
                 self.focus_panel(panel)
                 return
 

@@ -167,6 +167,10 @@ class LiveTable(LineView, Generic[T], can_focus=True):
         self.show_items(self._all)
         self._reveal()
 
+    def reset(self) -> None:
+        """Forget which item the cursor was on: what comes next has nothing to do with it."""
+        self._cursor, self._key = 0, ""
+
     def move_to(self, key: str) -> bool:
         """Put the cursor on the item ``key``; return whether it is there."""
         found = self._find(key)
@@ -234,8 +238,9 @@ class LiveTable(LineView, Generic[T], can_focus=True):
 
     def on_click(self, event: events.Click) -> None:
         """Move the cursor to the row clicked; open it on a double click."""
-        index = self.index_at(event.y)
-        if index is None or not self._items:
+        area = self.scrollable_content_region  # without the bar, whose clicks come here too
+        index = self.index_at(event.screen_y - area.y)
+        if not area.contains(event.screen_x, event.screen_y) or index is None or not self._items:
             return
         self._go(index)
         if event.chain == 2:

@@ -10,7 +10,7 @@ from typing import ClassVar
 from ..core.model import Lease
 from . import figures
 from .live_table import Cell, Column, LiveTable
-from .spans import Line, Span
+from .spans import Line, Span, cut_line
 from .titles import counted
 from .view import Unpicking, View
 
@@ -118,7 +118,7 @@ class LocksPanel(Unpicking, LiveTable[_Row]):
         if self.items and len(self.items[index].cells) == 1:
             (cell,) = self.items[index].cells
             assert isinstance(cell, Span)
-            return (cell,)
+            return cut_line((cell,), cells)
         return super().make(index, cells)
 
     def key_of(self, item: _Row) -> str:

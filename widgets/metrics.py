@@ -15,6 +15,8 @@ from .titles import counted
 from .view import Unpicking, View
 
 _URGENT = {"critical": 0, "warning": 1, "raised": 2}
+_OF_THE_PROCESS = frozenset({"cpu", "descriptors", "processes"})
+"""These every agent has; what agents report themselves stands before them."""
 
 
 class MetricsPanel(Unpicking, LiveTable[Series]):
@@ -37,7 +39,7 @@ class MetricsPanel(Unpicking, LiveTable[Series]):
     def show(self, view: View) -> None:
         """See `Panel.show`."""
         series = [item for item in view.board.series if self._agent is None or item.agent == self._agent]
-        self.show_items(sorted(series, key=lambda item: _URGENT.get(item.band, 3)))
+        self.show_items(sorted(series, key=lambda item: (_URGENT.get(item.band, 3), item.metric in _OF_THE_PROCESS)))
 
     def title(self) -> Line:
         """See `Panel.title`."""

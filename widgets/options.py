@@ -127,7 +127,11 @@ class OptionsPanel(Widget):
     def pick(self, view: View) -> View:
         """See `Panel.pick`."""
         picked = view.incident_view
-        self.table.show_items(picked.options if picked else ())
+        options = picked.options if picked else ()
+        # An option of another incident, or one that is gone, must not hand its place in the list to a stranger.
+        if all(item.option.id != self.table.key for item in options):
+            self.table.reset()
+        self.table.show_items(options)
         return replace(view, option=self.table.key)
 
     def show(self, view: View) -> None:
@@ -222,8 +226,8 @@ def option_lines(view: OptionView, moment: View, cells: int) -> Iterator[Line]:
         ),
         cells,
     )
-    for effect in option.side_effects:
-        yield from labelled("besides", effect, cells)
+    for place, effect in enumerate(option.side_effects):
+        yield from labelled("" if place else "besides", effect, cells)
     decisions = next((v.decisions for v in moment.board.incidents if v.incident.id == option.incident), ())
     for decision in decisions[-3:]:
         if decision.option == option.id:

@@ -50,8 +50,8 @@ def approval_lines(incident: IncidentView, view: OptionView, moment: View, cells
     yield from labelled("changes", f"{changes} · database: {plan.database} · {_agents(view)}", cells)
     text, style = loses_text(view)
     yield from labelled("loses", text, cells, style)
-    for conflict in rehearsal.conflicts:
-        yield from labelled("conflict", conflict, cells, "critical")
+    for place, conflict in enumerate(rehearsal.conflicts):
+        yield from labelled("" if place else "conflicts", conflict, cells, "critical")
     for place, check in enumerate(rehearsal.checks):
         mark = PASSED[check.passed]
         took = f"{figures.count(check.runs, 'run')}, {figures.duration(check.duration_s)}"
@@ -69,8 +69,8 @@ def approval_lines(incident: IncidentView, view: OptionView, moment: View, cells
     for place, factor in enumerate(factor for factor in option.risk_factors if factor.points):
         text = f"{factor.points:+d} {factor.name} {factor.value}: {factor.why}"
         yield from labelled("" if place else "risk", text, cells)
-    for effect in option.side_effects:
-        yield from labelled("besides", effect, cells)
+    for place, effect in enumerate(option.side_effects):
+        yield from labelled("" if place else "besides", effect, cells)
 
 
 def _takes_back(incident: IncidentView, view: OptionView) -> str:

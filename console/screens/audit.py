@@ -34,7 +34,7 @@ class RollbacksPanel(LiveTable[RollbackView]):
         Column("incident", 8, most=10, drop=3),
         Column("started", 10, most=16),
         Column("took", 7, right=True),
-        Column("branch", 17, drop=2),
+        Column(" branch", 18, drop=2),
         Column("approved by", 11, most=24, drop=1),
     )
     EMPTY: ClassVar[str] = "nothing was rolled back yet"
@@ -79,9 +79,9 @@ class RollbacksPanel(LiveTable[RollbackView]):
             Span(started, "muted"),
             Span(figures.took(rollback.started, rollback.ended)),
             Span(
-                f"{figures.short(rollback.head_before)} → {figures.short(rollback.head_after)}"
+                f" {figures.short(rollback.head_before)} → {figures.short(rollback.head_after)}"
                 if moved
-                else "not moved",
+                else " not moved",
                 "accent" if moved else "muted",
             ),
             Span(rollback.approved_by),

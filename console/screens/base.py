@@ -54,6 +54,8 @@ class BoardScreen(Screen[None]):
         self.frame = Frame(self.make_panels(), self.boxes_for, id="frame")
         self.frame.first = self.FIRST
         self.view: View | None = None
+        self._warnings, self._keys = WarningLine(), KeysLine()
+        self._composed_all = False
         self._filtered: LiveTable[Any] | None = None
 
     # -- what subclasses say
@@ -79,36 +81,38 @@ class BoardScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         """Yield the parts from top to bottom."""
-        yield StatusLine(read_only=self.owner.read_only)
-        yield WarningLine()
+        self._status = StatusLine(read_only=self.owner.read_only)
+        yield self._status
+        yield self._warnings
         yield self.frame
         entry = FilterInput(id="filter", placeholder="words to find; Enter keeps them, Esc drops them", compact=True)
         entry.cursor_blink = False
         entry.display = False
         yield entry
-        yield KeysLine()
+        yield self._keys
 
     def on_mount(self) -> None:
         """Show what is known, and put the focus where it belongs."""
+        self._composed_all = True
         self.show(self.owner.moment())
         width, height = self.app.size
-        around = 3 if self.query_one(WarningLine).display else 2
+        around = 3 if self._warnings.display else 2
         self.frame.foresee(Size(width, max(height - around, 1)))
         self.show_keys()
 
     def show(self, view: View) -> None:
         """Take in a new moment."""
-        if not self.is_mounted and not self.is_attached:
+        if not self._composed_all or not self.is_running:
             return
         self.view = self.frame.show(self.picked(view))
-        self.query_one(StatusLine).show(self.view)
-        self.query_one(WarningLine).show(self.view)
+        self._status.show(self.view)
+        self._warnings.show(self.view)
         self.show_keys()
 
     def show_keys(self) -> None:
         """Say which keys do what for what is picked now."""
-        if self.view is not None and self.is_attached:
-            self.query_one(KeysLine).show_hints(self.owner.hints(self.selection()))
+        if self.view is not None and self._composed_all and self.is_running:
+            self._keys.show_hints(self.owner.hints(self.selection()))
 
     def selection(self) -> Selection:
         """Return what actions would be about."""
@@ -120,7 +124,7 @@ class BoardScreen(Screen[None]):
             option=option.option.id if option else "",
             rollback=rollback.rollback.id if rollback else "",
             panel=self.frame.focused_panel,
-            main=len(self.app.screen_stack) == 1,
+            main=self.app.screen_stack[0] is self,
             read_only=self.owner.read_only,
             one_colour=self.owner.one_colour,
         )
@@ -163,7 +167,7 @@ class BoardScreen(Screen[None]):
         self._filtered = table
         entry = self.query_one(FilterInput)
         entry.value = " ".join(table.words)
-        self.query_one(KeysLine).display = False
+        self._keys.display = False
         entry.display = True
         entry.focus()
         return True
@@ -180,7 +184,7 @@ class BoardScreen(Screen[None]):
         event.stop()
         table, self._filtered = self._filtered, None
         self.query_one(FilterInput).display = False
-        self.query_one(KeysLine).display = True
+        self._keys.display = True
         if table is not None:
             if not event.value:
                 table.filter("")

@@ -87,7 +87,7 @@ def arrange_fleet(size: Size, wants: Mapping[str, int]) -> dict[str, Region]:
     else:
         left = ["fleet", "metrics", "lifecycle", "locks"]
         columns = [left, ["incidents", "phases", "options"], ["evidence", "diff"]]
-        shares = [0.36, 0.30, 0.34]
+        shares = [0.40, 0.30, 0.30]
         if quiet:
             columns, shares = [["fleet", "lifecycle", "locks"], ["incidents", "metrics"]], [0.55, 0.45]
     needs = [_column(column, wants, _growing(column, wants)) for column in columns]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from textual.screen import Screen
 
 from rollcage.console.actions import ACTIONS, BY_ID
 from rollcage.core.board import EngineView
@@ -67,6 +69,20 @@ class TestLooking:
             await it.give(fewer)
             assert it.app.selection().option == "opt-12.3"
 
+    async def test_another_incident_begins_with_its_best_option(self) -> None:
+        board = boards.waiting()
+        first = board.incidents[0]
+        options = tuple(
+            replace(item, option=replace(item.option, id=f"opt-13.{place}", incident="inc-13"))
+            for place, item in enumerate(first.options, 1)
+        )
+        other = replace(first, incident=replace(first.incident, id="inc-13"), options=options)
+        async with stage(replace(board, incidents=(first, other))) as it:
+            await it.press("g", "o", "end")
+            assert it.app.selection().option == "opt-12.4"
+            await it.press("g", "i", "down")
+            assert it.app.selection().option == "opt-13.1"
+
     async def test_a_new_incident_does_not_pull_the_cursor_from_one_that_is_open(self) -> None:
         async with stage() as it:
             board = boards.waiting()
@@ -116,6 +132,7 @@ class TestLooking:
             ):
                 await it.press(*keys)
                 assert it.screen == screen
+                assert "q back" in it.picture
                 await it.press("q")
                 assert it.screen == "FleetScreen"
 
@@ -156,6 +173,46 @@ class TestLooking:
     async def test_warnings_about_rollcage_itself_stand_above_all(self) -> None:
         async with stage(replace(boards.healthy(), warnings=("settings are not trusted", "two"))) as it:
             assert "▲ settings are not trusted  (and 1 more" in it.picture
+
+
+class TestSending:
+    """A line is spared: what is as it was is not sent again."""
+
+    async def test_the_same_board_sends_nothing_and_one_value_a_few_hundred_bytes(self) -> None:
+        async with stage() as it:
+            sent: list[int] = []
+            display = it.app._display
+
+            def counted(screen: Screen[Any], renderable: Any) -> None:
+                if renderable is not None:
+                    sent.append(len(renderable.render_segments(it.app.console).encode()))
+                display(screen, renderable)
+
+            it.app._display = counted  # type: ignore[method-assign]
+            await it.give(boards.waiting())
+            it.clock.advance(1)
+            it.app.show_all()
+            await it.settle()
+            assert sum(sent) < 1_500  # some ages went on by a second
+            sent.clear()
+            it.app.show_all()
+            await it.settle()
+            assert sent == []
+            agents = boards.waiting().agents
+            one = tuple(replace(agent, memory=1.1e9) if agent.name == "analyzer" else agent for agent in agents)
+            await it.give(replace(boards.waiting(), agents=one))
+            assert 0 < sum(sent) < 600
+
+    async def test_a_flood_of_boards_is_shown_as_its_last(self) -> None:
+        async with stage() as it:
+            for number in range(500):
+                agents = tuple(replace(agent, memory=1e9 + number * 1e8) for agent in boards.waiting().agents)
+                it.source.give(replace(boards.waiting(), agents=agents))
+            last = it.source.board
+            while it.app.board != last:
+                await it.pilot.pause(0.01)
+            await it.settle()
+            assert "50.9 GB" in it.picture
 
 
 class TestApproving:
@@ -274,6 +331,7 @@ class TestActing:
         async with stage() as it:
             await it.press("S")
             assert "Stop executor?" in it.picture
+            assert "q quit" in it.picture  # the screen below is still the main one
             await it.press("enter")
             assert it.operator.wishes == []
             await it.press("S", "S")
@@ -391,6 +449,16 @@ class TestKeys:
             assert "Ctrl+Y approve and run" in it.picture
             await it.press("ctrl+y")
             assert it.operator.wishes
+
+    async def test_a_click_on_a_frame_or_a_row_focuses_its_panel(self) -> None:
+        async with stage() as it:
+            lines = it.picture.split("\n")
+            row = next(y for y, line in enumerate(lines) if "Incidents" in line)
+            await it.pilot.click(offset=(lines[row].index("Incidents"), row))
+            assert it.app.selection().panel == "incidents"
+            row = next(y for y, line in enumerate(lines) if "analyzer start" in line or "executor start" in line)
+            await it.pilot.click(offset=(5, row))
+            assert it.app.selection().panel == "events"
 
     async def test_a_hint_below_can_be_clicked(self) -> None:
         async with stage() as it:

@@ -136,7 +136,10 @@ def test_over_ssh_the_mouse_stays_the_terminals_and_no_color_sends_none(trace: P
 
 def test_the_editor_gets_the_terminal_and_gives_it_back(trace: Path, tmp_path: Path) -> None:
     editor = tmp_path / "editor"
-    editor.write_text('#!/bin/sh\nstty -a | grep -q " icanon" && echo "targets: [x]" > "$1"\n')
+    # It finds the terminal as the shell's, and Ctrl+C in it reaches the whole group, the console too.
+    editor.write_text(
+        '#!/bin/sh\ntrap "" INT\nkill -INT 0\nstty -a | grep -q " icanon" && echo "targets: [x]" > "$1"\n'
+    )
     editor.chmod(0o755)
     with Terminal(trace, "waiting", environment={"EDITOR": str(editor), "VISUAL": ""}) as terminal:
         terminal.until_output("Fleet", "quit")
