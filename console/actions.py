@@ -87,7 +87,7 @@ def _approvable(board: Board, selection: Selection) -> str | None:
     found = find_option(board, selection.option)
     if reason is None and found is not None and not found[1].option.rehearsal.applies:
         conflicts = ", ".join(found[1].option.rehearsal.conflicts)
-        return f"{selection.option} does not apply{f': conflicts in {conflicts}' if conflicts else ''}"
+        return f"{selection.option} does not apply{f': {conflicts}' if conflicts else ''}"
     return reason
 
 
@@ -98,8 +98,8 @@ def _undoable(board: Board, selection: Selection) -> str | None:
     rollback = view.rollback
     if rollback.state is RollbackState.RUNNING:
         return f"{rollback.id} is still running"
-    if rollback.state not in {RollbackState.DONE, RollbackState.UNVERIFIED}:
-        return f"{rollback.id} {'was undone already' if rollback.state is RollbackState.UNDONE else 'failed'}"
+    if rollback.state is RollbackState.UNDONE:  # one that failed is undone on, once the obstacle is mended
+        return f"{rollback.id} was undone already"
     undo = undone_by(board, rollback.id)
     return f"{rollback.id} is undone by {undo.rollback.id}" if undo else None
 

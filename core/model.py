@@ -335,7 +335,7 @@ class RollbackState(StrEnum):
     DONE = "done"
     """Carried out and verified."""
     UNVERIFIED = "unverified"
-    """Carried out, not verified, and kept because ``on_unverified: keep``."""
+    """Carried out, not verified, and kept: ``on_unverified: keep``, or taking it back would mend nothing."""
     UNDONE = "undone"
     FAILED = "failed"
     """It could not be undone wholly; the note says what stands where."""

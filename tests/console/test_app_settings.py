@@ -141,9 +141,7 @@ class TestReasons:
         broken = boards.option(1, OptionType.SINGLE_COMMIT, RiskLevel.LOW, 1, 1.0, conflicts=("calc.py",))
         view = replace(first, options=(broken,))
         picked = Selection(option="opt-12.1")
-        assert self.reason("approve", picked, replace(board, incidents=(view,))) == (
-            "opt-12.1 does not apply: conflicts in calc.py"
-        )
+        assert self.reason("approve", picked, replace(board, incidents=(view,))) == "opt-12.1 does not apply: calc.py"
         assert self.reason("edit", picked, replace(board, incidents=(view,))) is None
         waits = Decision(3, boards.NOW, "inc-12", "opt-12.1", "7c", DecisionVerdict.APPROVE, "ann@host")
         decided = replace(first, decisions=(waits,))
@@ -163,6 +161,8 @@ class TestReasons:
         assert self.reason("undo", picked, replace(board, rollbacks=(failed, done))) is None
         undone = replace(done, rollback=replace(done.rollback, state=RollbackState.UNDONE))
         assert self.reason("undo", picked, replace(board, rollbacks=(undone,))) == "rb-1 was undone already"
+        stuck = replace(done, rollback=replace(done.rollback, state=RollbackState.FAILED))
+        assert self.reason("undo", picked, replace(board, rollbacks=(stuck,))) is None
 
     def test_of_stopping(self) -> None:
         board = boards.rolling_back()
