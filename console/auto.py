@@ -111,6 +111,10 @@ def sentence(event: Event) -> str:
             text += f": {body.get('state')}" + (f" ({body['note']})" if body.get("note") else "")
         case "verification":
             text = f"{body.get('rollback')} {body.get('state')}" + (f": {body['note']}" if body.get("note") else "")
+        case "agent":
+            text = f"{body.get('agent')} {body.get('action')} by {body.get('by')}"
+            text += f": {body['why']}" if body.get("why") else ""
+            text += f" (not frozen: {body['not_frozen']})" if body.get("not_frozen") else ""
         case "alert":
             text = f"{body.get('severity')}: {body.get('text')}"
         case _:

@@ -1,9 +1,10 @@
 """The public Python API: the functions of the specification, by their names there, synchronous.
 
 They work on the repository of the current folder with its trusted settings, as the command line does; `use` names
-another. What runs in here runs in the caller's process; what would change the repository is written as a decision and
-carried out by the engine that leads, in this process where none does. All raise `rollcage.core.errors.RollcageError`
-with one clear line.
+another. Nobody is asked anything: settings that are not trusted are an error. What looks, diagnoses and plans runs in
+the caller's process; what would change the repository is written as a decision and carried out by the engine that
+leads, in this process where none does. All raise `rollcage.core.errors.RollcageError` with one clear line. For one
+thread at a time.
 
     from rollcage import api
 
@@ -16,23 +17,26 @@ with one clear line.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import TracebackType
 
-from .console.auto import answered
+from .console.auto import answered, leading
 from .console.context import Context
-from .core.coordination.leader import Leader
+from .core.decide import decide
+from .core.decisions import begun_by
 from .core.detect.rules import Rule, rules
 from .core.diagnose.diagnose import diagnose
 from .core.engine import Engine
-from .core.errors import LeaseError, UsageError
+from .core.errors import UsageError
 from .core.execute.verify import integrity_problems, run_checks
 from .core.model import (
     CheckOutcome,
     DecisionVerdict,
     Incident,
+    IncidentState,
     RecoveryPlan,
     RiskFactor,
     RiskLevel,
@@ -46,7 +50,7 @@ from .core.model import (
 from .core.model import Diagnosis as DiagnosisResult
 from .core.plan.options import build_options
 from .core.plan.validate import ValidationResult, validate_recovery_plan
-from .core.policy_facts import policy_verdict
+from .core.policy_facts import policy_facts
 from .core.status import health_report
 from .core.text import clean
 
@@ -54,6 +58,7 @@ __all__ = [
     "Alert",
     "DiagnosisResult",
     "IntegrityCheckResult",
+    "Monitoring",
     "MonitoringConfig",
     "RiskAssessment",
     "RollbackResult",
@@ -63,6 +68,7 @@ __all__ = [
     "VerificationResult",
     "assess_rollback_risk",
     "check_system_health",
+    "close",
     "create_recovery_plan",
     "diagnose_problem",
     "execute_phase_rollback",
@@ -147,14 +153,33 @@ class IntegrityCheckResult:
     problems: tuple[str, ...]
 
 
+class _Quiet(Context):
+    """A program calls: there is nobody to be asked, whatever the streams are."""
+
+    @property
+    def interactive(self) -> bool:
+        """See `Context.interactive`."""
+        return False
+
+
 _current: list[Context] = []
 
 
 def use(directory: str | Path = ".", config: str | Path | None = None) -> None:
-    """Work on the repository that ``directory`` lies in from now on, with its own settings or those of ``config``."""
+    """Work on the repository that ``directory`` lies in from now on, with its own settings or those of ``config``.
+
+    ``directory`` is taken as it is now: it stays where it is when the current folder changes. What was used before is
+    closed.
+    """
+    close()
+    place = Path(directory).absolute()
+    _current.append(_Quiet(place, Path(config).absolute() if config is not None else None))
+
+
+def close() -> None:
+    """Close what is open. The next call works on the repository of the current folder again."""
     while _current:
         _current.pop().close()
-    _current.append(Context(Path(directory), Path(config) if config is not None else None))
 
 
 def _context() -> Context:
@@ -176,26 +201,51 @@ def _only(known: Mapping[str, Rule], *names: str) -> dict[str, Rule]:
     return {name: known[name] for name in names if name in known}
 
 
-@contextmanager
-def start_continuous_monitoring() -> Iterator[Engine]:
-    """Within, an engine watches and responds in threads of its own; at the end a rollback in progress is finished.
+class Monitoring:
+    """An engine that watches and responds in threads of its own, until `stop` or the end of a ``with`` block."""
 
-    Raises LeaseError where another engine leads this repository.
+    def __init__(self, engine: Engine, leadership: ExitStack) -> None:
+        """Take an engine that runs, and what gives the leadership back."""
+        self._engine, self._leadership = engine, leadership
+
+    @property
+    def running(self) -> bool:
+        """Whether it watches: not any more once it was stopped, has lost the leadership, or failed."""
+        return not self._engine.leaving.is_set()
+
+    @property
+    def failure(self) -> str:
+        """Why it ended by itself, as one line; empty: it did not."""
+        return self._engine.failure
+
+    def stop(self) -> None:
+        """End it, after a rollback in progress. May be called twice."""
+        self._engine.stop()
+        self._engine.join()
+        self._leadership.close()
+
+    def __enter__(self) -> Monitoring:
+        """Return itself: it runs already."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """See `stop`."""
+        self.stop()
+
+
+def start_continuous_monitoring() -> Monitoring:
+    """Start an engine in this process, at the level of the settings; it goes on until its `Monitoring.stop`.
+
+    Raises LeaseError where another engine leads this repository, UsageError where the branch does not exist.
     """
     context = _context()
-    leader = Leader(context.repository.common_dir, context.leases)
-    if not leader.try_lead():
-        raise LeaseError(f"another engine leads this repository: {leader.holder()}")
-    try:
-        engine = Engine(context.services(), leader)
+    services = context.services()
+    with ExitStack() as stack:
+        engine = Engine(services, stack.enter_context(leading(context)))
         engine.start()
-        try:
-            yield engine
-        finally:
-            engine.stop()
-            engine.join()
-    finally:
-        leader.resign()
+        return Monitoring(engine, stack.pop_all())
 
 
 def check_system_health() -> SystemHealthReport:
@@ -218,7 +268,10 @@ def notify_human_operator(alert: Alert) -> None:
 
 
 def diagnose_problem(symptoms: Problem) -> DiagnosisResult:
-    """Find out now what happened, with the checks; changes nothing. Raises UsageError for an unknown incident."""
+    """Find out now what happened, with the checks, and keep what was found out; nothing else is changed.
+
+    Raises UsageError for an unknown incident.
+    """
     context = _context()
     incident = _incident(symptoms)
     diagnosis = diagnose(context.services(), incident)
@@ -257,13 +310,17 @@ def create_recovery_plan(problem: Problem) -> RecoveryPlan:
 
 
 def should_auto_execute(option: RollbackOption) -> bool:
-    """Return whether the engine would carry ``option`` out by itself at the level of the settings."""
-    context = _context()
-    incident = _incident(option.incident)
-    services = context.services()
-    verdict, _ = policy_verdict(
-        services, services.settings.level, incident, option, _plan(option), _diagnosis(incident)
-    )
+    """Return whether the engine would carry ``option`` out by itself, at the level of the settings and as all is now.
+
+    It makes an incident safe first; for one that is still open, that counts as done.
+    """
+    services = _context().services()
+    incident, plan = _incident(option.incident), _plan(option)
+    diagnosis = _diagnosis(incident)
+    facts = policy_facts(services, incident, option, plan, diagnosis)
+    if incident.state is IncidentState.OPEN:
+        facts = replace(facts, snapshot_failed=False)
+    verdict, _ = decide(services.settings.level, option, plan, diagnosis, facts, services.settings.limits)
     return verdict is DecisionVerdict.APPROVE
 
 
@@ -276,10 +333,8 @@ def execute_rollback(option: RollbackOption, *, confirm: str = "") -> RollbackRe
     context = _context()
     decision = context.operator().approve(option.id, option.plan_hash, confirm)
     answer = answered(context, decision)
-    newest = next((entry for entry in context.store.rollbacks() if entry.option == option.id), None)
-    if newest is not None and newest.started < decision.at:
-        newest = None
-    return RollbackResult(newest is not None and newest.state is RollbackState.DONE, answer.text, newest)
+    rollback = begun_by(context.store, decision.id)
+    return RollbackResult(rollback is not None and rollback.state is RollbackState.DONE, answer.text, rollback)
 
 
 def execute_phase_rollback(phases: RecoveryPlan, *, confirm: str = "") -> RollbackResult:
