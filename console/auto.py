@@ -88,7 +88,7 @@ def sentence(event: Event) -> str:
             runs = body.get("check_runs") or {}
             text = (
                 f"{body.get('incident')} {body.get('verdict')}: {body.get('root_cause')}"
-                f" (confidence {body.get('confidence'):.2f},"
+                f" (confidence {body.get('confidence') or 0.0:.2f},"
                 f" check runs {runs.get('search', 0)}+{runs.get('confirm', 0)})"
             )
         case "option":
