@@ -54,8 +54,9 @@ def _start(command: list[str], memory: int) -> tuple[int, int]:
     if pid == 0:
         try:
             os.setsid()
-            for number in (signal.SIGPIPE, signal.SIGXFSZ):  # ignored by Python, and exec would keep that
-                signal.signal(number, signal.SIG_DFL)
+            for number in signal.valid_signals():  # ignored by Python or by who started us, and exec would keep that
+                if signal.getsignal(number) is signal.SIG_IGN:
+                    signal.signal(number, signal.SIG_DFL)
             _limit(memory)
             os.execvp(command[0], command)  # noqa: S606 - no shell is wanted
         except OSError as error:

@@ -77,7 +77,10 @@ def test_has_no_input_no_terminal_and_no_signal_ignored_or_blocked() -> None:
     thread = threading.Thread(target=blocked)
     thread.start()
     thread.join()
-    assert results[0].output.split() == ["not", "a", "tty", "SigBlk:", "0" * 16, "SigIgn:", "0" * 16]
+    words = results[0].output.split()
+    assert words[:5] == ["not", "a", "tty", "SigBlk:", "0" * 16]
+    ignored = {number for number in range(1, 65) if int(words[6], 16) >> (number - 1) & 1}
+    assert not ignored & signal.valid_signals()  # the C library keeps two for itself that nobody can set
 
 
 @pytest.mark.parametrize("argv", [("no-such-command-here",), ("./nothing",), ("/",), ("sh", "-c", "a\0b")])
