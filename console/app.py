@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import textual.screen
@@ -22,19 +21,15 @@ from ..core.errors import UsageError
 from ..core.text import clean
 from ..themes import __file__ as themes_file
 from ..themes.looks import LOOKS
-from ..widgets.events import EventsPanel
-from ..widgets.fleet import FleetPanel
-from ..widgets.incidents import IncidentsPanel
 from ..widgets.keys import KeyHint
-from ..widgets.live_table import LiveTable
-from ..widgets.metrics import MetricsPanel
-from ..widgets.options import OptionsTable
 from ..widgets.view import View
 from . import attention
-from .actions import BY_ID, PANELS, Selection, copied, hints, reason_against
+from .actions import BY_ID, Selection, hints, reason_against
 from .appearance import Appearance, appearance
 from .calls import Calls, Outcome
+from .deciding import DECIDING
 from .keymap import keys_for
+from .looking import LOOKING, open_row
 from .screens.base import BoardScreen
 from .screens.fleet import FleetScreen
 from .source import BoardSource, Latest
@@ -43,8 +38,10 @@ from .terminal import CaughtUp, ConsoleDriver, Guard
 if TYPE_CHECKING:
     from ..core.clock import Clock
     from ..core.config import ConsoleSettings
+    from ..widgets.live_table import LiveTable
     from .operator_protocol import Operator
 
+HANDLERS = {**LOOKING, **DECIDING}
 TICK_S = 1.0
 """How often ages are looked at; nothing is sent where none of them shows another text."""
 
@@ -236,11 +233,12 @@ class RollcageApp(App[int]):
         reason = reason_against(action, self.board, selection)
         if reason is not None:
             self.tell(f"{action.label}: {reason}", bad=True)
-        elif name.startswith("alone_"):
-            self._alone(name.removeprefix("alone_"))
         else:
-            handler: Callable[[Selection], None] = getattr(self, f"_do_{name}")
-            handler(selection)
+            HANDLERS[name](self, selection)
+
+    def open_row(self, table: LiveTable[Any], key: str) -> None:
+        """See in full what a row of ``table`` stands for."""
+        open_row(self, table, key)
 
     def tell(self, text: str, *, bad: bool = False) -> None:
         """Show one line for a few seconds; never read as markup."""
@@ -259,7 +257,7 @@ class RollcageApp(App[int]):
         elif message.outcome.problem:
             self.tell(message.outcome.problem, bad=True)
 
-    def _wish(self, name: str, what: Callable[[], object], done: str) -> None:
+    def wish(self, name: str, what: Callable[[], object], done: str) -> None:
         """Record a wish, and say so once it is durable."""
         waits = "" if self.board.engine.state != "none" else "; no engine runs now, it waits for one"
 
@@ -281,238 +279,15 @@ class RollcageApp(App[int]):
                 "there is no terminal here for an editor; rollcage edit OPTION does it elsewhere"
             ) from None
 
-    # -- looking
-
-    def _do_help(self, selection: Selection) -> None:
-        from .screens.help import HelpScreen
-
-        self.push_screen(HelpScreen(self.board, selection, self.keys))
-
-    def _do_commands(self, selection: Selection) -> None:
-        from .screens.palette import PaletteScreen
-
-        def chosen(name: str | None) -> None:
-            if name:
-                self.run_named(name)
-
-        self.push_screen(PaletteScreen(self.board, selection, self.keys), chosen)
-
-    def _do_filter(self, selection: Selection) -> None:
-        if not (isinstance(self.screen, BoardScreen) and self.screen.ask_filter()):
-            self.tell("filter: this panel has no rows", bad=True)
-
-    def _do_jump(self, selection: Selection) -> None:
-        from .screens.jump import JumpScreen
-
-        screen = self.screen
-        if not isinstance(screen, BoardScreen):
-            return
-        frame = screen.frame
-        places = {
-            panel: frame.region.offset + box.offset + (2, 0) for panel in frame.shown if (box := frame.box(panel))
-        }
-
-        def chosen(panel: str | None) -> None:
-            if panel:
-                frame.focus_panel(panel)
-
-        self.push_screen(JumpScreen(places), chosen)
-
-    def _do_panel(self, selection: Selection) -> None:
-        self.screen.focus_next()
-
-    def _do_open(self, selection: Selection) -> None:
-        focused = self.screen.focused
-        if isinstance(focused, LiveTable):
-            focused.action_open()
-        elif selection.panel == "evidence" and selection.incident:
-            self._do_incident(selection)
-        elif selection.panel == "phases" and selection.rollback:
-            self._open_rollback(selection.rollback)
-        elif selection.panel == "diff" and selection.option:
-            self._do_diff(selection)
-
-    def open_row(self, table: LiveTable[Any], key: str) -> None:
-        """See in full what a row of ``table`` stands for."""
-        from .screens.agent import AgentScreen
-        from .screens.audit import AuditScreen, RollbacksPanel
-        from .screens.diff import DiffScreen
-
-        if isinstance(table, FleetPanel):
-            self.push_screen(AgentScreen(key))
-        elif isinstance(table, MetricsPanel) and self._is_main:
-            agent = key.partition("\n")[0]
-            if agent:
-                self.push_screen(AgentScreen(agent))
-        elif isinstance(table, IncidentsPanel):
-            self._do_incident(Selection(incident=key))
-        elif isinstance(table, OptionsTable):
-            self.push_screen(DiffScreen(key))
-        elif isinstance(table, RollbacksPanel):
-            self._open_rollback(key)
-        elif isinstance(table, EventsPanel) and not isinstance(self.screen, AuditScreen):
-            self.push_screen(AuditScreen(event=key))
-
-    @property
-    def _is_main(self) -> bool:
-        return len(self.screen_stack) == 1
-
-    def _do_incident(self, selection: Selection) -> None:
-        from .screens.incident import IncidentScreen
-
-        self.push_screen(IncidentScreen(selection.incident))
-
-    def _open_rollback(self, rollback: str) -> None:
-        from .screens.rollback import RollbackScreen
-
-        self.push_screen(RollbackScreen(rollback))
-
-    def _do_diff(self, selection: Selection) -> None:
-        from .screens.diff import DiffScreen
-
-        self.push_screen(DiffScreen(selection.option))
-
-    def _do_history(self, selection: Selection) -> None:
-        from .screens.audit import AuditScreen
-
-        self.push_screen(AuditScreen())
-
-    def _alone(self, panel: str) -> None:
-        screen = self.screen
-        if isinstance(screen, BoardScreen) and panel in dict(PANELS):
-            screen.frame.show_alone(panel)
-            self.call_after_refresh(partial(screen.frame.focus_panel, panel))
-
-    def _do_copy(self, selection: Selection) -> None:
-        text = copied(self.board, selection)
-        self.copy_to_clipboard(text)
-        self.tell(f"copied {text}")
-
-    def _do_theme(self, selection: Selection) -> None:
-        names = list(LOOKS)
-        self.theme = names[(names.index(self.theme) + 1) % len(names)] if self.theme in names else names[0]
-
-    def _do_redraw(self, selection: Selection) -> None:
-        self.repaint()
-
-    def _do_quit(self, selection: Selection) -> None:
-        if not self._is_main:
-            self.pop_screen()
-            return
-        self._close()
-
-    async def action_quit(self) -> None:
-        """Leave by Textual's own key, Ctrl+Q, wherever one is."""
-        self._close()
-
-    def _close(self) -> None:
+    def leave(self) -> None:
+        """Close the console."""
         if self._title_saved:
             self._to_terminal(attention.RESTORE_TITLE)
         self.exit(0)
 
-    # -- deciding
-
-    def _do_approve(self, selection: Selection) -> None:
-        from .screens.approval import Answer, ApprovalScreen
-
-        option = selection.option
-        screen = ApprovalScreen(option, self.moment(), self.operator_name, self.keys, read_only=self.read_only)
-
-        def answered(answer: Answer | None) -> None:
-            if answer is None:
-                return
-            if answer.choice == "edit":
-                self._do_edit(selection)
-            elif answer.choice == "reject":
-                self._do_reject(selection)
-            else:
-                approve = partial(self.operator.approve, option, screen.plan_hash, answer.confirm)
-                self._wish(f"approve {option}", approve, f"{option} is approved")
-
-        self.push_screen(screen, answered)
-
-    def _do_edit(self, selection: Selection) -> None:
-        from .screens.plan_editor import PlanEditor
-
-        PlanEditor(self, selection.option, self.keys["edit"]).start()
-
-    def _do_reject(self, selection: Selection) -> None:
-        option = selection.option
-
-        def answered(reason: str | None) -> None:
-            if reason is not None:
-                self._wish(f"reject {option}", partial(self.operator.reject, option, reason), f"{option} is rejected")
-
-        self._confirm(
-            "reject",
-            f"Reject {option}?",
-            ["Nothing is rolled back. The other agents work on; the problem agent stays as it is."],
-            answered,
-            prompt="why (may stay empty)",
-        )
-
-    def _do_undo(self, selection: Selection) -> None:
-        rollback = selection.rollback
-        view = next(view.rollback for view in self.board.rollbacks if view.rollback.id == rollback)
-
-        def answered(yes: str | None) -> None:
-            if yes is not None:
-                self._wish(f"undo {rollback}", partial(self.operator.undo, rollback), f"{rollback} is to be undone")
-
-        lines = [
-            f"What {rollback} ({view.kind}, {view.state.value}) took back comes again, as a new commit on top.",
-            "Work that came after it stays. The agents stand by meanwhile.",
-        ]
-        self._confirm("undo", f"Undo {rollback}?", lines, answered)
-
-    def _do_stop(self, selection: Selection) -> None:
-        agent = selection.agent
-
-        def answered(yes: str | None) -> None:
-            if yes is not None:
-                self._wish(f"stop {agent}", partial(self.operator.stop_agent, agent), f"{agent} is to be stopped")
-
-        lines = [
-            f"{agent} and all its processes are ended. What it has not written to a file is lost.",
-            "It stays stopped until it is resumed.",
-        ]
-        self._confirm("stop", f"Stop {agent}?", lines, answered)
-
-    def _do_pause(self, selection: Selection) -> None:
-        from ..core.model import Hold
-
-        agent = selection.agent
-        status = next(status for status in self.board.agents if status.name == agent)
-        if status.hold in {Hold.PAUSED, Hold.STOPPED, Hold.STANDBY}:
-            self._wish(f"resume {agent}", partial(self.operator.resume_agent, agent), f"{agent} is to work again")
-        else:
-            self._wish(f"pause {agent}", partial(self.operator.pause_agent, agent), f"{agent} is to pause")
-
-    def _do_stop_all(self, selection: Selection) -> None:
-        names = [status.name for status in self.board.agents]
-
-        def answered(yes: str | None) -> None:
-            if yes is not None:
-                self._wish("stop all", partial(self.operator.stop_all, names), "all agents are to be stopped")
-
-        lines = [
-            f"{len(names)} agents and all their processes are ended. What they have not written to a file is lost.",
-            "They stay stopped until they are resumed.",
-        ]
-        self._confirm("stop_all", "Stop all agents?", lines, answered)
-
-    def _confirm(
-        self,
-        action: str,
-        title: str,
-        lines: Sequence[str],
-        answered: Callable[[str | None], None],
-        *,
-        prompt: str = "",
-    ) -> None:
-        from .screens.dialog import ConfirmScreen
-
-        self.push_screen(ConfirmScreen(title, lines, self.keys[action], BY_ID[action].label, prompt=prompt), answered)
+    async def action_quit(self) -> None:
+        """Leave by Textual's own key, Ctrl+Q, wherever one is."""
+        self.leave()
 
 
 def run_app(

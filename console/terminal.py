@@ -56,9 +56,10 @@ def output_terminal() -> int | None:
 
 
 def on_terminal() -> bool:
-    """Return whether there is a terminal to read keys from and to draw on."""
+    """Return whether there is a terminal to read keys from and to draw on; output that goes elsewhere wants lines."""
     try:
-        return sys.__stdin__ is not None and os.isatty(sys.__stdin__.fileno()) and output_terminal() is not None
+        streams = (sys.__stdin__, sys.__stdout__)
+        return all(stream is not None and os.isatty(stream.fileno()) for stream in streams)
     except (OSError, ValueError):
         return False
 

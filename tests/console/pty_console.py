@@ -47,7 +47,8 @@ class Source:
         while True:
             number += 1
             agents = tuple(replace(agent, memory=1e9 + number % 70 * 1e8, seen=None) for agent in self._board.agents)
-            callback(replace(self._board, agents=agents))
+            needs = number % 2 if os.environ.get("NEWS") else self._board.needs_you
+            callback(replace(self._board, agents=agents, needs_you=needs))
             threading.Event().wait(0.005)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from rollcage.console import actions
 from rollcage.console.actions import BY_ID, Selection, copied, hints, key_name, reason_against
+from rollcage.console.app import HANDLERS
 from rollcage.console.appearance import appearance, plain_reason
 from rollcage.console.attention import (
     call_sequence,
@@ -225,3 +226,7 @@ class TestAttention:
 
 def test_what_can_be_decided_here_is_what_the_engine_takes() -> None:
     assert decisions.DECIDABLE == actions.DECIDABLE
+
+
+def test_every_action_does_something() -> None:
+    assert set(HANDLERS) == set(BY_ID)

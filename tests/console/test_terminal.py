@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.console.pty_terminal import Terminal
+from tests.console.pty_terminal import DEADLINE_S, TOP, Terminal
 
 CLOSED = b"\x1b[?1049l"
 COLOUR = re.compile(rb"\x1b\[[0-9;:]*\b(?:3[0-7]|4[0-7]|9[0-7]|10[0-7]|38|48)\b[0-9;:]*m")
@@ -177,3 +179,15 @@ def test_a_dumb_terminal_gets_lines_without_a_single_escape(trace: Path) -> None
         assert terminal.until_ended() == 128 + signal.SIGINT
         assert terminal.attributes == terminal.before
         assert terminal.traced.endswith("left\nreturned 130\n")
+
+
+def test_output_that_goes_into_a_pipe_is_lines_and_a_reader_that_leaves_ends_it(trace: Path) -> None:
+    environment = {**os.environ, "TRACE": str(trace), "TERM": "xterm-256color", "FLOOD": "1", "NEWS": "1"}
+    command = [sys.executable, "-m", "tests.console.pty_console", "waiting"]
+    with subprocess.Popen(command, env=environment, cwd=TOP, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"(there is no terminal: plain lines; Ctrl+C leaves)\n"
+        assert b"CRITICAL 1" in child.stdout.readline()
+        child.stdout.close()
+        assert child.wait(DEADLINE_S) == 0
+    assert trace.read_text().endswith("left\nreturned 0\n")

@@ -1,0 +1,137 @@
+"""What the actions do that change the world: each asks first, and then only records the operator's wish."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ..core.model import Hold
+from .actions import BY_ID, Selection
+from .looking import Handler
+
+if TYPE_CHECKING:
+    from .app import RollcageApp
+    from .screens.approval import Answer
+
+
+def approve(app: RollcageApp, selection: Selection) -> None:
+    """Show the option once more and take the answer to exactly that plan."""
+    from .screens.approval import ApprovalScreen
+
+    option = selection.option
+    screen = ApprovalScreen(option, app.moment(), app.operator_name, app.keys, read_only=app.read_only)
+
+    def answered(answer: Answer | None) -> None:
+        if answer is None:
+            return
+        if answer.choice == "edit":
+            edit(app, selection)
+        elif answer.choice == "reject":
+            reject(app, selection)
+        else:
+            call = partial(app.operator.approve, option, screen.plan_hash, answer.confirm)
+            app.wish(f"approve {option}", call, f"{option} is approved")
+
+    app.push_screen(screen, answered)
+
+
+def edit(app: RollcageApp, selection: Selection) -> None:
+    """Open the plan in the operator's editor."""
+    from .screens.plan_editor import PlanEditor
+
+    PlanEditor(app, selection.option, app.keys["edit"]).start()
+
+
+def reject(app: RollcageApp, selection: Selection) -> None:
+    """Turn the option down."""
+    option = selection.option
+
+    def answered(reason: str | None) -> None:
+        if reason is not None:
+            app.wish(f"reject {option}", partial(app.operator.reject, option, reason), f"{option} is rejected")
+
+    lines = ["Nothing is rolled back. The other agents work on; the problem agent stays as it is."]
+    _confirm(app, "reject", f"Reject {option}?", lines, answered, prompt="why (may stay empty)")
+
+
+def undo(app: RollcageApp, selection: Selection) -> None:
+    """Turn a rollback round."""
+    rollback = selection.rollback
+    record = next(view.rollback for view in app.board.rollbacks if view.rollback.id == rollback)
+
+    def answered(yes: str | None) -> None:
+        if yes is not None:
+            app.wish(f"undo {rollback}", partial(app.operator.undo, rollback), f"{rollback} is to be undone")
+
+    lines = [
+        f"What {rollback} ({record.kind}, {record.state.value}) took back comes again, as a new commit on top.",
+        "Work that came after it stays. The agents stand by meanwhile.",
+    ]
+    _confirm(app, "undo", f"Undo {rollback}?", lines, answered)
+
+
+def stop(app: RollcageApp, selection: Selection) -> None:
+    """Stop an agent."""
+    agent = selection.agent
+
+    def answered(yes: str | None) -> None:
+        if yes is not None:
+            app.wish(f"stop {agent}", partial(app.operator.stop_agent, agent), f"{agent} is to be stopped")
+
+    lines = [
+        f"{agent} and all its processes are ended. What it has not written to a file is lost.",
+        "It stays stopped until it is resumed.",
+    ]
+    _confirm(app, "stop", f"Stop {agent}?", lines, answered)
+
+
+def pause(app: RollcageApp, selection: Selection) -> None:
+    """Pause an agent, or let it work again."""
+    agent = selection.agent
+    status = next(status for status in app.board.agents if status.name == agent)
+    if status.hold in {Hold.PAUSED, Hold.STOPPED, Hold.STANDBY}:
+        app.wish(f"resume {agent}", partial(app.operator.resume_agent, agent), f"{agent} is to work again")
+    else:
+        app.wish(f"pause {agent}", partial(app.operator.pause_agent, agent), f"{agent} is to pause")
+
+
+def stop_all(app: RollcageApp, selection: Selection) -> None:
+    """Stop every agent."""
+    names = [status.name for status in app.board.agents]
+
+    def answered(yes: str | None) -> None:
+        if yes is not None:
+            app.wish("stop all", partial(app.operator.stop_all, names), "all agents are to be stopped")
+
+    lines = [
+        f"{len(names)} agents and all their processes are ended. What they have not written to a file is lost.",
+        "They stay stopped until they are resumed.",
+    ]
+    _confirm(app, "stop_all", "Stop all agents?", lines, answered)
+
+
+def _confirm(
+    app: RollcageApp,
+    action: str,
+    title: str,
+    lines: Sequence[str],
+    answered: Callable[[str | None], None],
+    *,
+    prompt: str = "",
+) -> None:
+    from .screens.dialog import ConfirmScreen
+
+    app.push_screen(ConfirmScreen(title, lines, app.keys[action], BY_ID[action].label, prompt=prompt), answered)
+
+
+DECIDING: Mapping[str, Handler] = {
+    "approve": approve,
+    "edit": edit,
+    "reject": reject,
+    "undo": undo,
+    "stop": stop,
+    "pause": pause,
+    "stop_all": stop_all,
+}
+"""By the id of the action."""
