@@ -89,7 +89,7 @@ def _rolled_back_in_a_row(services: Services, incident: Incident, rollbacks: Seq
         rollback = newest.get(earlier.id)
         if rollback is None:
             continue
-        if later - (rollback.ended or rollback.started) > DAY:
+        if not _unattended(rollback) or later - (rollback.ended or rollback.started) > DAY:
             break
         count, later = count + 1, rollback.started
     return count
