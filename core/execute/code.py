@@ -12,6 +12,7 @@ from ..gitrepo.rehearse import make_commit, rehearse_onto
 from ..model import Step
 from .check_results import against, check_seconds, expected_of
 from .integrity import integrity_problems
+from .local_work import bring_back_local_work
 from .publishing import FORWARD, begun, bring_about, planned, undo_publication
 from .snapshots import snapshot_name, take_snapshot
 from .work import StepKind, Work
@@ -101,8 +102,16 @@ def _prepare_publish(work: Work, step: Step) -> Mapping[str, object]:
 
 
 def _do_publish(work: Work, step: Step) -> Mapping[str, object]:
+    """Publish. An undo goes back to the snapshot of what it turns round, with the uncommitted work that that has."""
     found = begun(bring_about(work, step))
-    return {"head_after": found.publication.new if found else ""}
+    if found is None:
+        return {}
+    back: list[str] = []
+    rollback, store = work.journal.rollback, work.services.store
+    turned = next((each for each in store.rollbacks(1_000) if each.head_after in work.plan.targets), None)
+    if rollback.of and turned is not None:
+        back = bring_back_local_work(work.services, turned.snapshot, found.publication, rollback.id)
+    return {"head_after": found.publication.new, "brought_back": back}
 
 
 SNAPSHOT = StepKind(_do_snapshot, _prepare_snapshot, is_done=_snapshot_is_taken)

@@ -19,6 +19,7 @@ from ..gitrepo.rehearse import make_commit, rehearse_onto
 from ..gitrepo.repository import Worktree
 from ..model import Step, StepState
 from ..text import clean
+from .local_work import bring_back_local_work
 from .work import Work
 
 FORWARD = "forward"
@@ -162,7 +163,8 @@ def _go_back(work: Work, step: Step, forward: Publication) -> None:
     step = bring_about(work, step, WAY_BACK)
     done = begun(step, WAY_BACK)
     if done is not None:
-        work.journal.save(head_after=done.publication.new)
+        rollback = work.journal.save(head_after=done.publication.new)
+        bring_back_local_work(work.services, rollback.snapshot, done.publication, rollback.id)
 
 
 def _dropped(work: Work, step: Step) -> Step:

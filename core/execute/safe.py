@@ -9,7 +9,7 @@ from ..model import Hold, Incident
 from ..services import Services
 from .agents import pause_agent, stop_agent
 from .snapshots import snapshot_name, take_snapshot
-from .standby import resume_standby, safe_note, stand_by
+from .standby import resume_standby, safe_note, stand_by, standby_note
 
 DEADLINE_S = 120.0
 """After so long an alert is raised; nothing is cut short."""
@@ -42,6 +42,7 @@ def make_safe(services: Services, incident: Incident, level: Level) -> str:
     held: dict[str, object] = {}
     told: dict[str, str] = {}
     if action != "notify":
+        store.set_note(standby_note(incident.id), action)
         if incident.agent:
             held = _hold(services, incident.agent, action, reason)
         told = stand_by(services, incident.agent, reason)

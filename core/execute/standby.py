@@ -66,11 +66,19 @@ def safe_note(incident: str) -> str:
     return f"safe:{incident}"
 
 
+def standby_note(incident: str) -> str:
+    """Return the key of the note that the others stand by for an incident, or are about to; it is there from then on.
+
+    An incident that was only notified of has none: it must not keep those that stand by for another.
+    """
+    return f"standby:{incident}"
+
+
 def _emergency(services: Services, but: str) -> bool:
     return any(
         incident.severity is Severity.CRITICAL
         and incident.id != but
-        and services.store.get_note(safe_note(incident.id)) is not None
+        and services.store.get_note(standby_note(incident.id)) is not None
         for incident in services.store.incidents(open_only=True)
     )
 

@@ -324,3 +324,25 @@ def test_phases_are_told_in_order(begun: Scene) -> None:
     events = [event.body for event in begun.services().store.recent_events(1000) if event.event == "phase"]
     told = [(body["phase"], body["state"]) for body in events]
     assert told == [(phase, state) for phase in (1, 2, 3, 4) for state in ("started", "done")]
+
+
+# Uncommitted work
+
+
+def test_an_edit_that_says_the_same_as_the_rollback_is_there_again_when_that_is_undone(begun: Scene) -> None:
+    (begun.top / "calc").write_text(GOOD)  # somebody mended it by hand, and did not commit
+    before = begun.picture()
+    begun.flag.touch()
+    ended = carry_on(begun)
+    assert ended.state is RollbackState.UNDONE
+    for name in ("head", "index", "status", "files", "locks", "leftovers"):
+        assert begun.picture()[name] == before[name], name
+
+
+def test_but_not_over_what_somebody_did_since(begun: Scene) -> None:
+    (begun.top / "calc").write_text(GOOD)
+    begun.flag.touch()
+    newer = edited(GOOD, 18, "newer")
+    ended = carry_out_with(begun, once("checks failed", lambda: (begun.top / "calc").write_text(newer)))
+    assert ended.state is RollbackState.UNDONE
+    assert (begun.top / "calc").read_text() == edited(BAD, 18, "newer")

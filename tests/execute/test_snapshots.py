@@ -19,7 +19,7 @@ from tests.execute.scene import Scene, made_safe
 
 SAFE = [
     *("set_note making_safe:inc-1", "append_event phase"),
-    *("set_hold executor", "append_event agent", "audit engine"),
+    *("set_note standby:inc-1", "set_hold executor", "append_event agent", "audit engine"),
     *("save_snapshot", "audit engine", "set_note safe:inc-1", "append_event phase", "audit engine"),
 ]
 

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from rollcage.core.execute.runner import carry_out, start_rollback, work_for
-from rollcage.core.execute.standby import resume_standby, safe_note, standby_seconds
+from rollcage.core.execute.standby import resume_standby, safe_note, standby_note, standby_seconds
 from rollcage.core.model import Hold, Incident, IncidentState, RollbackState
 from rollcage.core.services import Services
 from tests.conftest import ManualClock
@@ -47,7 +47,7 @@ def test_another_incident_that_was_made_safe_keeps_them(services: Services, stat
     services.store.set_hold("planner", Hold.STANDBY)
     other = replace(incident_of(services), state=state)
     services.store.save_incident(other)
-    services.store.set_note(safe_note(other.id), "snap-1")
+    services.store.set_note(standby_note(other.id), "stop")
     assert resume_standby(services, but="inc-1") == []
     assert resume_standby(services, but=other.id) == ["planner"]
 
@@ -56,16 +56,22 @@ def test_another_incident_that_was_made_safe_keeps_them(services: Services, stat
 def test_when_that_has_ended_they_are_let_go(services: Services, state: IncidentState) -> None:
     services.store.set_hold("planner", Hold.STANDBY)
     other = incident_of(services)
-    services.store.set_note(safe_note(other.id), "snap-1")
+    services.store.set_note(standby_note(other.id), "stop")
     assert resume_standby(services) == []
     end(services, other, state)
+    assert resume_standby(services) == ["planner"]
+
+
+def test_an_incident_that_was_only_notified_of_keeps_nobody(services: Services) -> None:
+    services.store.set_hold("planner", Hold.STANDBY)
+    services.store.set_note(safe_note(incident_of(services).id), "snap-1")
     assert resume_standby(services) == ["planner"]
 
 
 def test_a_rollback_of_another_incident_does_not_let_them_go(services: Services) -> None:
     services.store.set_hold("planner", Hold.STANDBY)
     other = incident_of(services)
-    services.store.set_note(safe_note(other.id), "snap-1")
+    services.store.set_note(standby_note(other.id), "stop")
     record = services.store.rollback("rb-1")
     assert record is not None
     assert carry_out(work_for(services, record, lambda run: [])).state is RollbackState.DONE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -99,3 +100,29 @@ def test_a_rollback_that_changed_no_code_has_nothing_to_turn_round(services: Ser
     assert record is not None
     with pytest.raises(UsageError, match="rb-1 changed no code"):
         plan_undo(services, replace(record, head_after=""), "undo")
+
+
+def test_an_edit_that_said_the_same_as_the_rollback_comes_back_with_its_undo(begun: Scene) -> None:
+    (begun.top / "calc").write_text(GOOD)
+    before = begun.picture()
+    assert carry_on(begun).state is RollbackState.DONE
+    assert " M calc" not in str(begun.picture()["status"])
+    services = begun.services()
+    assert turn(services, "rb-1", "undo").state is RollbackState.DONE
+    for name in ("head", "index", "status", "files", "locks", "leftovers"):
+        assert begun.picture()[name] == before[name], name
+    assert turn(services, "rb-1", "redo").state is RollbackState.DONE
+    assert (begun.top / "calc").read_text() == GOOD
+    services.store.close()
+
+
+def test_without_the_snapshot_it_is_undone_all_the_same_and_told(begun: Scene) -> None:
+    (begun.top / "calc").write_text(GOOD)
+    done = carry_on(begun)
+    services = begun.services()
+    shutil.rmtree(services.paths.snapshots / done.snapshot)
+    assert turn(services, "rb-1", "undo").state is RollbackState.DONE
+    assert (begun.top / "calc").read_text() == BAD
+    alerts = [str(event.body["text"]) for event in services.store.recent_events(1000) if event.event == "alert"]
+    assert any(f"uncommitted work could not be written again, {done.snapshot} has it" in text for text in alerts)
+    services.store.close()
