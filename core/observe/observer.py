@@ -17,6 +17,8 @@ from .origin import compared, made_by
 from .output import OutputWatcher
 from .processes import ProcessSampler
 
+OUTPUT_LINES, OUTPUT_WIDTH = 15, 300
+"""How much of a failing check's output goes with its finding: its last lines, and how much of each."""
 Prime = Callable[[Sequence[Commit]], str]
 """Names the agent that broke a check, from the commits since the last good one; EVERYBODY where that is not plain."""
 
@@ -45,6 +47,7 @@ class Observer:
         self._processes = ProcessSampler()
         self._output = OutputWatcher(services.clock)
         self._commits = CommitWatcher(services)
+        self._had_branch = False
         self._database_due = services.clock.boot()
         self._checked, self._check_due = "", 0.0
         self.doubt: RollcageError | None = None
@@ -96,14 +99,22 @@ class Observer:
         ]
 
     def _history(self, runs: Sequence[Run], now: datetime) -> list[Signal]:
+        services = self._services
+        branch = services.settings.branch
+        if services.repository.tip(branch) is not None:
+            self._had_branch = True
+        elif self._had_branch:
+            raise RollcageError(
+                f"branch {branch} is gone, or the whole repository: nothing is watched until it is back; "
+                f"its history is kept in {services.paths.mirror}"
+            )
         signals = self._commits.look(now)
         if not signals:
             return []
-        store = self._services.store
-        makers = made_by(self._services.repository, runs)
+        makers = made_by(services.repository, runs)
         for signal in signals:
             if not signal.agent and signal.name in makers:
-                store.set_note(origin_key(signal.name), makers[signal.name])
+                services.store.set_note(origin_key(signal.name), makers[signal.name])
         return [compared(signal, makers) for signal in signals]
 
     def look_at_data(self) -> int:
@@ -198,5 +209,11 @@ def _signal(outcome: CheckOutcome, sha: str, suspect: str, files: tuple[str, ...
             "failing": list(outcome.failing),
             "suspect_agent": suspect if outcome.passed is False else EVERYBODY,
             "files": list(files),
+            "output": _end_of(outcome.detail) if outcome.passed is False else [],
         },
     )
+
+
+def _end_of(detail: str) -> list[str]:
+    """Return the last lines that a check printed: they say what is wrong where no report names a failing test."""
+    return [line[:OUTPUT_WIDTH] for line in detail.splitlines() if line.strip()][-OUTPUT_LINES:]
