@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import textual.screen
@@ -31,6 +32,7 @@ from .deciding import DECIDING
 from .keymap import keys_for
 from .looking import LOOKING, open_row
 from .screens.base import BoardScreen
+from .screens.dialog import Dialog
 from .screens.fleet import FleetScreen
 from .source import BoardSource, Latest
 from .terminal import CaughtUp, ConsoleDriver, Guard
@@ -197,6 +199,9 @@ class RollcageApp(App[int]):
             self.post_display_hook()
             return
         super()._display(screen, renderable)
+        top = self.screen
+        if renderable is not None and isinstance(top, Dialog) and top.seen_at is None:
+            top.seen_at = monotonic()
 
     def on_caught_up(self, message: CaughtUp) -> None:
         """Draw what was left out."""

@@ -151,13 +151,17 @@ class Frame(Widget):
 
         Return the view with what is picked now. What a panel picks, the panels behind it see.
         """
-        panels = self.panels.values()
-        for panel in panels:
-            view = panel.pick(view)
-        for panel in panels:
+        view = self.pick(view)
+        for panel in self.panels.values():
             panel.show(view)
         self._view = view
         self.refit()
+        return view
+
+    def pick(self, view: View) -> View:
+        """Return the view with what the cursors are on at this moment."""
+        for panel in self.panels.values():
+            view = panel.pick(view)
         return view
 
     def foresee(self, size: Size) -> None:

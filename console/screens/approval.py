@@ -210,6 +210,9 @@ class ApprovalScreen(Dialog[Answer]):
         """Take an answer by its key."""
         if isinstance(self.focused, Input):
             return
+        if not self.counts(event):
+            event.stop()
+            return
         if self._sure:
             if event.character == SURE_KEY:
                 event.stop()

@@ -112,11 +112,13 @@ class BoardScreen(Screen[None]):
     def show_keys(self) -> None:
         """Say which keys do what for what is picked now."""
         if self.view is not None and self._composed_all and self.is_running:
-            self._keys.show_hints(self.owner.hints(self.selection()))
+            self._keys.show_hints(self.owner.hints(self._selection(self.view)))
 
     def selection(self) -> Selection:
-        """Return what actions would be about."""
-        view = self.view or self.owner.moment()
+        """Return what actions would be about: where the cursors are now, shown already or not."""
+        return self._selection(self.frame.pick(self.picked(self.owner.moment())))
+
+    def _selection(self, view: View) -> Selection:
         option, incident, rollback = view.option_view, view.incident_view, view.rollback_view
         return Selection(
             agent=view.agent,

@@ -38,6 +38,15 @@ class Dialog(ModalScreen[T], Generic[T]):
         """Take what stands in the frame."""
         super().__init__()
         self._title = title
+        self.seen_at: float | None = None
+        """When it was first painted, on the clock of Textual's events (`time.monotonic`)."""
+
+    def counts(self, event: events.Key) -> bool:
+        """Return whether a key may change the world: it came after the dialog was there to be read.
+
+        On a line that lags, two presses of one key arrive together; the second was not meant for what nobody saw.
+        """
+        return self.seen_at is not None and event.time >= self.seen_at
 
     @property
     def owner(self) -> RollcageApp:
@@ -103,7 +112,8 @@ class ConfirmScreen(Dialog[str]):
         """Say yes where the key of the action comes once more."""
         if self._key in {event.key, event.character} and not isinstance(self.focused, Input):
             event.stop()
-            self._yes()
+            if self.counts(event):
+                self._yes()
 
     def on_choice_bar_given(self, event: ChoiceBar.Given) -> None:
         """Take the answer."""

@@ -119,8 +119,13 @@ class Stage:
     async def press(self, *keys: str) -> None:
         """Press keys and wait until everything that they started is done."""
         for key in keys:
-            self._send(key, None if len(key) > 1 and key not in CHARACTERS else CHARACTERS.get(key, key))
+            self.type_ahead(key)
             await self.settle()
+
+    def type_ahead(self, *keys: str) -> None:
+        """Press keys one after the other, without waiting for anything."""
+        for key in keys:
+            self._send(key, None if len(key) > 1 and key not in CHARACTERS else CHARACTERS.get(key, key))
 
     async def type(self, text: str) -> None:
         """Type ``text``."""

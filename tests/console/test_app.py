@@ -235,6 +235,24 @@ class TestApproving:
             assert it.operator.wishes == [("approve", "opt-12.1", HASH, "")]
             assert it.told == ["opt-12.1 is approved"]
 
+    async def test_a_key_typed_ahead_approves_nothing_that_nobody_saw(self) -> None:
+        async with stage() as it:
+            await it.press("g", "o")
+            it.type_ahead("down", "A", "A")
+            await it.settle()
+            assert it.screen == "ApprovalScreen"
+            assert "Approve opt-12.2" in it.picture  # and the cursor was followed at once
+            assert it.operator.wishes == []
+            await it.press("A")
+            assert it.operator.wishes[0][:2] == ("approve", "opt-12.2")
+
+    async def test_nor_stops_it_an_agent(self) -> None:
+        async with stage() as it:
+            it.type_ahead("S", "S")
+            await it.settle()
+            assert it.screen == "ConfirmScreen"
+            assert it.operator.wishes == []
+
     @pytest.mark.parametrize("key", ["enter", "escape", "q"])
     async def test_enter_escape_and_q_cancel(self, key: str) -> None:
         async with stage() as it:
