@@ -60,6 +60,8 @@ class Obeyer:
             self._carry_out(decision)
         taken = 0
         for decision in store.decisions(untaken_only=True):
+            if self._responder.leaving:  # the engine that comes next obeys
+                break
             taken += self._take(decision)
         return taken
 

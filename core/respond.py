@@ -92,6 +92,11 @@ class Responder:
         self._at_work = ""
         self._carried_on: set[str] = set()
 
+    @property
+    def leaving(self) -> bool:
+        """Whether nothing new is to be begun any more."""
+        return self._leave.is_set()
+
     # -- what was left behind, by an engine that died or by a full disk
 
     def carry_on(self) -> list[Rollback]:
@@ -213,8 +218,9 @@ class Responder:
         verdict: DecisionVerdict,
         code: str,
     ) -> Incident:
-        """Do what the policy says about the best option."""
+        """Do what the policy says about the best option. Raises CutShort."""
         services = self._services
+        _go_on(self._leave)
         record_decision(services, incident, option.id, plan.plan_hash, verdict, code)
         if diagnosis.verdict is Verdict.CANNOT_TELL:
             return self._escalate(incident, diagnosis.root_cause)

@@ -406,10 +406,21 @@ def test_leaving_in_the_middle_of_a_rehearsal_loses_no_approval(room: Room) -> N
     option, plan = room.best()
     decision = room.operator.approve(option.id, plan.plan_hash)
     room.shop.commit("planner", "unrelated", {"notes.md": "more\n"})
-    room.leave.set()
+    assert room.store.take_decision(decision.id)
+    leaving = Room(room.shop)
+    leaving.leave.set()
     with pytest.raises(CutShort):
-        room.obeyer.obey()
+        leaving.obeyer.obey()
     assert answer_to(room.store, decision.id) is None
+    assert Room(room.shop).answered(decision).code is ExitCode.DONE
+
+
+def test_who_is_to_leave_begins_nothing_new(room: Room) -> None:
+    option, plan = room.best()
+    decision = room.operator.approve(option.id, plan.plan_hash)
+    room.leave.set()
+    assert room.obeyer.obey() == 0
+    assert room.store.rollbacks() == []
     assert Room(room.shop).answered(decision).code is ExitCode.DONE
 
 
