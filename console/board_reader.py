@@ -8,15 +8,17 @@ from dataclasses import replace
 
 from ..core.board import Board, EngineView
 from ..core.coordination.leader import Leader
-from ..core.errors import RollcageError
+from ..core.errors import RollcageError, SettingsError
 from ..core.picture import Picture
 from ..core.text import clean
+from ..core.trust import pinned_content, written_content
 from .context import Context
 
 READ_EVERY_S = 0.25
 """How often the hint is asked whether anything was written; the board is read only then."""
 READ_AT_LEAST_EVERY_S = 5.0
 """A board is read so often even where nothing was written: an engine may have died, a branch moved."""
+NOT_TRUSTED = "rollcage.yml was changed since it was trusted; what was trusted is in force: see rollcage trust"
 LOOK_AT_BRANCH_EVERY_S = 1.0
 """Git is asked for the branch at most so often: it is a process each time."""
 
@@ -34,6 +36,8 @@ class BoardReader:
         self._subscribers: list[Callable[[Board], None]] = []
         self._leave = threading.Event()
         self._head, self._head_at = "", float("-inf")
+        self._warnings: tuple[str, ...] = ()
+        self._warned_at = float("-inf")
         self._board = self._read()
         self._thread = threading.Thread(target=self._watch, name="rollcage-board", daemon=True)
 
@@ -88,7 +92,20 @@ class BoardReader:
             path=clean(str(top), limit=300),
             head=self._tip(),
             engine=EngineView(state=state, holder=holder or "", level=self._level),
+            warnings=self._look_at_settings(),
         )
+
+    def _look_at_settings(self) -> tuple[str, ...]:
+        """Return that the file is another than the one in force, if it is; a file named by hand counts as it was."""
+        context, now = self._context, self._context.clock.boot()
+        if context.config is None and now - self._warned_at >= READ_AT_LEAST_EVERY_S:
+            self._warned_at = now
+            try:
+                same = written_content(context.repository.top) == pinned_content(context.paths)
+            except SettingsError:
+                same = False
+            self._warnings = () if same else (NOT_TRUSTED,)
+        return self._warnings
 
     def _tip(self) -> str:
         now = self._context.clock.boot()

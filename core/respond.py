@@ -91,6 +91,7 @@ class Responder:
         self._safety = threading.Lock()
         self._at_work = ""
         self._carried_on: set[str] = set()
+        self._not_safe: set[str] = set()
 
     @property
     def leaving(self) -> bool:
@@ -142,14 +143,17 @@ class Responder:
     def make_others_safe(self) -> None:
         """Make critical incidents safe that have to wait because another one is being diagnosed: minutes count.
 
-        Not while a rollback moves things; what fails is told when their turn has come.
+        Not while a rollback moves things. What fails is told, and tried again when their turn has come.
         """
         store = self._services.store
         if not self._at_work or self._level is Level.WATCH or store.unfinished_rollbacks():
             return
         for incident in pending(store.incidents(open_only=True)):
-            if incident.id != self._at_work and store.get_note(safe_note(incident.id)) is None:
-                self.make_safe(incident)
+            tried = incident.id in self._not_safe or store.get_note(safe_note(incident.id)) is not None
+            if incident.id == self._at_work or tried:
+                continue
+            self._not_safe.add(incident.id)
+            self.make_safe(incident)
 
     # -- incidents
 

@@ -332,3 +332,15 @@ def test_a_still_state_gives_no_new_boards(shop: Shop) -> None:
     board = reader.current()
     assert reader._read() == board
     assert reader._read() == board
+
+
+def test_settings_that_were_changed_are_said_to_be_and_not_used(shop: Shop) -> None:
+    context = Context(shop.path)
+    reader = BoardReader(context, leader_of(context), "propose")
+    assert reader.current().warnings == ()
+    (shop.path / "rollcage.yml").write_text("version: 1\n")
+    again = BoardReader(context, leader_of(context), "propose")
+    assert again.current().warnings == (
+        "rollcage.yml was changed since it was trusted; what was trusted is in force: see rollcage trust",
+    )
+    context.close()
