@@ -108,7 +108,7 @@ def test_people_get_sentences_and_the_result_in_a_word(shop: Shop, capsys: pytes
     shop.break_it()
     assert auto(shop, as_json=False) == ExitCode.DONE
     out = capsys.readouterr().out.splitlines()
-    assert any("everybody: check tests fails" in line for line in out)
+    assert any("finding      " in line and "check tests fails" in line for line in out)
     assert any("decision     opt-1.1 approve by engine" in line for line in out)
     assert out[-1].startswith("recovered, ")
     assert not any("plan_hash" in line for line in out)

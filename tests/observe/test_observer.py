@@ -88,6 +88,11 @@ class TestChecks:
         assert (told.text, told.attrs["suspect_agent"], told.attrs["sha"]) == ("failed", "executor", shop.head())
         assert [commit.sha for commit in asked[0]] == [shop.head(), bad], "those since the last good one"
 
+    def test_a_failure_comes_with_what_the_check_said_last(self, shop: Shop) -> None:
+        shop.configure(checks=[{**CHECK, "run": ["sh", "-c", "printf 'one\\n\\ntwo\\n'; exit 1"]}])
+        observer(shop).run_checks()
+        assert signals(shop, SignalKind.TEST)[0].attrs["output"] == ["one", "two"]
+
     def test_one_that_cannot_be_run_says_nothing_and_is_tried_again(self, shop: Shop) -> None:
         shop.configure(checks=[{**CHECK, "run": ["./check"]}])
         clock = ManualClock()
