@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ..errors import RollcageError
 from ..fleet.control import pause_tree, resume_tree, stop_tree
-from ..fleet.runs import Run, current_runs, latest_runs
+from ..fleet.runs import Run, current_runs, is_alive, latest_runs
 from ..fleet.start import start_agent
 from ..model import AgentState, Hold
 from ..services import Services
@@ -147,9 +147,17 @@ def settled_run(services: Services, agent: str) -> Run | None:
 
 
 def ended_well(services: Services, agent: str) -> str:
-    """Return how the newest run of ``agent`` ended, if it ended by itself and without a fault; else nothing."""
-    run = _newest(services, agent)
-    return run.state.value if run is not None and run.state is AgentState.COMPLETED else ""
+    """Return how the newest run of ``agent`` ended, if it ended by itself and without a fault; else nothing.
+
+    Its process is gone; waits until its supervisor has said how.
+    """
+    tick = threading.Event()
+    deadline = services.clock.boot() + START_WAIT_S
+    while True:
+        run = _newest(services, agent)
+        if run is None or run.state in _ENDED or not is_alive(run) or services.clock.boot() > deadline:
+            return run.state.value if run is not None and run.state is AgentState.COMPLETED else ""
+        services.clock.wait(tick, 0.05)
 
 
 def _newest(services: Services, agent: str) -> Run | None:
