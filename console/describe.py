@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from ..core.store.store import Store
 
 
+SUSPECTS = 5
+"""How many of those that are no culprits are shown."""
+
+
 def fields(body: Mapping[str, object]) -> Iterator[str]:
     """Yield a line for each key."""
     for key, value in body.items():
@@ -28,6 +32,9 @@ def incident_lines(store: Store, incident: Incident) -> Iterator[str]:
         yield f"note: {incident.note}"
     for finding in incident.findings:
         yield f"finding: {moment(finding.at)}  {finding.severity}  {finding.rule}  {finding.agent}  {finding.summary}"
+        for signal in finding.signals:
+            output = signal.attrs.get("output")
+            yield from (f"  | {line}" for line in (output if isinstance(output, (list, tuple)) else ()))
     diagnosis = store.diagnosis(incident.id)
     if diagnosis is not None:
         yield from diagnosis_lines(diagnosis)
@@ -53,9 +60,11 @@ def diagnosis_lines(diagnosis: Diagnosis) -> Iterator[str]:
     for suspect in diagnosis.culprits:
         yield from _suspect_lines("culprit", suspect)
     culprits = {suspect.sha for suspect in diagnosis.culprits}
-    for suspect in diagnosis.suspects:
-        if suspect.sha not in culprits:
-            yield from _suspect_lines("suspect", suspect)
+    others = [suspect for suspect in diagnosis.suspects if suspect.sha not in culprits]
+    for suspect in others[:SUSPECTS]:
+        yield from _suspect_lines("suspect", suspect)
+    if len(others) > SUSPECTS:
+        yield f"  and {len(others) - SUSPECTS} likelier to be innocent; --json lists all"
     reach = diagnosis.reach
     for name, values in (("files", reach.files), ("agents", reach.agents), ("tables", reach.tables)):
         if values:

@@ -11,6 +11,8 @@ from .rules import Rule
 
 _NAMED = 3
 """How many failing tests a summary names."""
+_SAID = 120
+"""How much of a check's last line it repeats where none are named."""
 
 
 class CheckDetector:
@@ -38,7 +40,7 @@ class CheckDetector:
                 rule=self._rule.name,
                 agent=str(signal.attrs.get("suspect_agent") or EVERYBODY),
                 severity=self._rule.severity or Severity.CRITICAL,
-                summary=f"check {signal.name} fails{_tests(signal.attrs.get('failing'))}",
+                summary=f"check {signal.name} fails{_tests(signal.attrs.get('failing')) or _last_line(signal)}",
                 fingerprint=fingerprint,
                 since=signal.at,
                 signals=(signal,),
@@ -56,6 +58,13 @@ def _tests(failing: object) -> str:
         return ""
     more = len(names) - _NAMED
     return f": {', '.join(names[:_NAMED])}" + (f" and {more} more" if more > 0 else "")
+
+
+def _last_line(signal: Signal) -> str:
+    """Return what the check said last, which is what went wrong in most tools' output."""
+    output = signal.attrs.get("output")
+    lines = [clean(str(line), limit=_SAID) for line in output] if isinstance(output, (list, tuple)) else []
+    return f": {lines[-1]}" if lines and lines[-1] else ""
 
 
 class AttributionDetector:
