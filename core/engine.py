@@ -23,7 +23,7 @@ from .observe.observer import Observer
 from .observe.processes import ProcessSampler
 from .outcome import Outcome, result_of
 from .progress import alert, save_level, save_warnings
-from .respond import CutShort, Responder, pending
+from .respond import Background, CutShort, Responder, pending
 from .rounds import Rounds
 from .services import Services
 
@@ -251,8 +251,14 @@ class Engine:
             return
 
     def _check(self) -> None:
-        """Run the checks where something was committed, and tell what is wrong with the checks themselves."""
-        self._observer.run_checks(self._leave)
+        """Run the checks where something was committed, and tell what is wrong with the checks themselves.
+
+        They make room, for scratch trees are few, while an incident is handled, which runs the checks it needs itself.
+        """
+        background = Background(self._leave, self._responder)
+        if background.is_set():
+            return
+        self._observer.run_checks(background)
         doubt = self._observer.doubt
         save_warnings(self._services.store, [*([str(doubt)] if doubt is not None else []), *self._observer.flaky])
         if doubt is not None:

@@ -32,7 +32,7 @@ from .model import (
     RollbackOption,
     RollbackState,
 )
-from .plan.options import Wish
+from .plan.options import Wish, obstacle_to
 from .plan.plan_yaml import parse_plan
 from .plan.undo import find_undo, plan_undo
 from .progress import alert, record_decision, save_state
@@ -57,12 +57,14 @@ class Obeyer:
         """
         store = self._services.store
         for decision in list(self._left.values()):
-            self._carry_out(decision)
+            with self._responder.working():
+                self._carry_out(decision)
         taken = 0
         for decision in store.decisions(untaken_only=True):
             if self._responder.leaving:  # the engine that comes next obeys
                 break
-            taken += self._take(decision)
+            with self._responder.working():
+                taken += self._take(decision)
         return taken
 
     def obey_at_once(self) -> None:
@@ -117,6 +119,10 @@ class Obeyer:
             raise UsageError(f"there is no option {decision.option}; rollcage options lists them")
         if incident.state not in DECIDABLE:
             raise UsageError(f"{incident.id} is {incident.state.value}: nothing is left to decide")
+        later = self._later_word(incident, decision)
+        if decision.verdict is DecisionVerdict.APPROVE and later is not None:
+            what = f"{later.verdict.value} of {later.option} by {later.by}"
+            return Answer(ExitCode.WAITING, f"the approval of {option.id} is void: the {what} came after it")
         match decision.verdict:
             case DecisionVerdict.REJECT:
                 why = decision.reason or f"rejected by {decision.by}"
@@ -129,6 +135,13 @@ class Obeyer:
                 return self._approve(incident, option, plan, decision)
             case _:
                 raise UsageError(f"nobody can {decision.verdict.value} {option.id}")
+
+    def _later_word(self, incident: Incident, decision: Decision) -> Decision | None:
+        """Return a rejection or an edit that a person decided after ``decision``: the newest word counts."""
+        waiting = self._services.store.decisions(incident=incident.id, untaken_only=True)
+        against = {DecisionVerdict.REJECT, DecisionVerdict.EDIT}
+        later = (each for each in waiting if each.id > decision.id and each.by != ENGINE and each.verdict in against)
+        return next(later, None)
 
     # -- options
 
@@ -148,6 +161,9 @@ class Obeyer:
             elif worse:
                 refusal = f"{plan.branch} moved and with {option.id} {', '.join(worse)} would not pass any more"
             plan = now
+        obstacle = None if refusal else obstacle_to(self._services, plan)
+        if obstacle is not None:  # seen before an agent is stopped for nothing
+            return Answer(ExitCode.WAITING, f"{option.id} was not begun: {obstacle}")
         if not refusal:
             return answer_by(self._responder.execute(incident, plan, decision.by, decision.id))
         record_decision(self._services, incident, option.id, plan.plan_hash, DecisionVerdict.WAIT, "moved")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from .codec import to_json
@@ -63,6 +64,19 @@ class Interruption(threading.Event):
         return self._leave.is_set() or super().is_set()
 
 
+class Background(threading.Event):
+    """Set while the engine is to leave, or the responder is at work: what is less urgent makes room for it then."""
+
+    def __init__(self, leave: threading.Event, responder: Responder) -> None:
+        """Take the event that says to leave, and who comes first."""
+        super().__init__()
+        self._leave, self._responder = leave, responder
+
+    def is_set(self) -> bool:
+        """Return whether to come to an end."""
+        return self._leave.is_set() or self._responder.busy
+
+
 class CutShort(Exception):
     """What was being found out was interrupted. Nothing of it was written; it is begun anew later, from the caches."""
 
@@ -90,6 +104,7 @@ class Responder:
         self.interruption = Interruption(leave)
         self._safety = threading.Lock()
         self._at_work = ""
+        self._tasks = 0
         self._carried_on: set[str] = set()
         self._not_safe: set[str] = set()
 
@@ -97,6 +112,20 @@ class Responder:
     def leaving(self) -> bool:
         """Whether nothing new is to be begun any more."""
         return self._leave.is_set()
+
+    @property
+    def busy(self) -> bool:
+        """Whether an incident is being handled or a decision carried out just now."""
+        return self._tasks > 0
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Count what is done within as work that comes first. For the responder's own thread."""
+        self._tasks += 1
+        try:
+            yield
+        finally:
+            self._tasks -= 1
 
     # -- what was left behind, by an engine that died or by a full disk
 
@@ -109,7 +138,8 @@ class Responder:
                 self._carried_on.add(rollback.id)
                 text = f"{rollback.id} was interrupted and is carried on"
                 alert(store, "warning", text, rollback=rollback.id, incident=rollback.incident)
-            ended.append(self.finish(rollback))
+            with self.working():
+                ended.append(self.finish(rollback))
         return ended
 
     def take_up(self) -> list[Rollback]:
@@ -171,7 +201,8 @@ class Responder:
             return self._only_look(incident)
         self._at_work = incident_id
         try:
-            return self._handle(incident)
+            with self.working():
+                return self._handle(incident)
         finally:
             self._at_work = ""
 

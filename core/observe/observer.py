@@ -154,10 +154,13 @@ class Observer:
         services.signals.put([_signal(outcome, tip, suspect, files, now) for outcome in outcomes])
         self.doubt = self._doubt(outcomes, tip, tree, stop)
         self.flaky = tuple(f"check {each.name} is {_why(each)} at {tip[:12]}" for each in outcomes if _is_flaky(each))
-        if all(outcome.passed for outcome in outcomes) and self.doubt is None:
+        stopped = stop is not None and stop.is_set()
+        if all(outcome.passed for outcome in outcomes) and self.doubt is None and not stopped:
             services.store.mark_good(tip, tree, services.checks.checks_hash)
         self._checked = tip
         self._check_due = services.clock.boot() + AGAIN_S if self.doubt is not None else float("inf")
+        if stopped:  # it may be that a canary was not tried to its end
+            self._check_due = 0.0
         return outcomes
 
     def close(self) -> None:
