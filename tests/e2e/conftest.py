@@ -31,7 +31,7 @@ checks:
   - name: tests
     run: ['{sys.executable}', '-B', '-S', '-c', "{CHECK}"]
     timeout: 30s
-    retries: 1
+    retries: 0
 agents:
   executor: {{commits: {{trailer: executor}}}}
   planner: {{commits: {{trailer: planner}}}}

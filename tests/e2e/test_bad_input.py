@@ -164,11 +164,14 @@ class TestChecks:
         assert (diagnosis["verdict"], diagnosis["culprits"]) == ("cannot_tell", [])
         assert not processes_of(tmp_path)
 
-    def test_one_that_fails_everywhere_blames_nobody(self, shop: Shop) -> None:
-        ran = shop.here(*configure(shop, "'false'"), "--json")
+    def test_one_that_fails_everywhere_blames_nobody_and_its_own_words_are_shown(self, shop: Shop) -> None:
+        ran = shop.here(*configure(shop, "[sh, -c, 'echo first; echo no module named duckdb >&2; exit 1']"), "--json")
         assert ran.code == 4, ran.err
         (diagnosis,) = [record for record in ran.records if record["event"] == "diagnosis"]
         assert (diagnosis["verdict"], diagnosis["culprits"]) == ("cannot_tell", [])
+        shown = shop.here("show", "inc-1").out
+        assert "check tests fails: no module named duckdb" in shown
+        assert "  | first\n  | no module named duckdb\n" in shown
 
 
 class TestTheState:

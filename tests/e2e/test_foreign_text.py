@@ -27,7 +27,7 @@ if os.path.exists("../done"):
     time.sleep(600)  # started again after the rollback
 open("../done", "w").close()
 text = open("calc.py").read().replace("return a + b", "return a - b")
-open("calc.py", "w").write(text + "# " + evil)
+open("calc.py", "w").write(f"{{text}}# {{evil}}\\nprint(open(__file__).read())\\n")  # the check's output
 open(odd_name, "w").write(evil)
 subprocess.run(["git", "add", "--", "calc.py", odd_name], check=True)
 message = evil + "\\n\\nAgent: executor"
