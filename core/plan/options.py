@@ -209,6 +209,14 @@ def _reverse(services: Services, head: str, wish: Wish, ways: dict[str, str]) ->
     return rehearse_series(services.mirror, head, wish.targets, parents=ways)
 
 
+def obstacle_to(services: Services, plan: RecoveryPlan) -> RefusedError | None:
+    """Return what keeps ``plan`` from being carried out now: an edit or an operation in a working tree, for one."""
+    head = services.repository.tip(plan.branch)
+    if plan.tree is None or head is None:
+        return None
+    return _obstacle(services, head, make_commit(services.mirror, plan.tree, [head], "", services.clock.now()))
+
+
 def _obstacle(services: Services, head: str, commit: str) -> RefusedError | None:
     """Return what would keep the branch from moving to ``commit`` as things are now."""
     try:
