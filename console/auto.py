@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..core.clock import Clock, iso
+from ..core.clock import iso
 from ..core.config import Level
 from ..core.coordination.leader import Leader
 from ..core.decisions import Answer, answer_to
@@ -18,6 +18,7 @@ from ..core.engine import Engine
 from ..core.errors import ExitCode, LeaseError
 from ..core.model import Decision, Event
 from ..core.outcome import Outcome
+from ..core.status import health_report
 from ..core.text import clean
 from .diagnostics import discard_output, say
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PRINT_EVERY_S = 0.1
+_NEEDS_YOU = frozenset({ExitCode.WAITING, ExitCode.ESCALATED, ExitCode.UNDONE, ExitCode.NOT_UNDONE})
 QUIET_EVENTS = frozenset({"plan"})
 """Left out of the lines for people: the option says the same."""
 
@@ -160,7 +162,13 @@ def run_auto(context: Context, once: bool, settle: float, as_json: bool, level: 
         printer = Printer(context, as_json=as_json)
         engine = Engine(services, leader, level)
         with leave_on_signals(engine.leaving) as came:
-            return _once(engine, printer, settle, came) if once else _serve(engine, printer, context.clock, came)
+            if not once:
+                return _serve(engine, printer, context, came)
+            code = _once(engine, printer, settle, came)
+        if not as_json and code in _NEEDS_YOU:
+            for advice in health_report(context.view, context.clock.now()).recommendations:
+                say(advice)
+        return code
 
 
 @contextmanager
@@ -207,10 +215,12 @@ def answered(context: Context, decision: Decision) -> Answer:
     return answer
 
 
-def _serve(engine: Engine, printer: Printer, clock: Clock, came: list[int]) -> int:
+def _serve(engine: Engine, printer: Printer, context: Context, came: list[int]) -> int:
     engine.start()
+    settings, top = context.settings, context.repository.top
+    say(f"watching {settings.branch} of {top} at level {engine.level.value}; Ctrl+C leaves, agents work on")
     try:
-        while not clock.wait(engine.leaving, PRINT_EVERY_S):
+        while not context.clock.wait(engine.leaving, PRINT_EVERY_S):
             printer.catch_up()
     finally:
         engine.stop()

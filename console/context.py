@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.clock import Clock, SystemClock
+from ..core.errors import UsageError
+from ..core.text import clean
 from .diagnostics import say
 
 if TYPE_CHECKING:
@@ -43,7 +46,19 @@ class Context:
 
     @cached_property
     def paths(self) -> RepositoryPaths:
-        """Where its state lies; made where it is missing. Raises StoreError."""
+        """Where its state lies; made where it is missing.
+
+        Raises StoreError, and UsageError where ``ROLLCAGE_STATE_DIR`` would put it among the files of the repository.
+        """
+        named = os.environ.get("ROLLCAGE_STATE_DIR", "")
+        if named and not Path(named).is_absolute():
+            raise UsageError(
+                f"ROLLCAGE_STATE_DIR is '{clean(named)}'; allowed: an absolute path, outside the repository"
+            )
+        if named and Path(named).resolve().is_relative_to(self.repository.top.resolve()):
+            raise UsageError(
+                f"ROLLCAGE_STATE_DIR is '{clean(named)}', in the repository: agents would commit or clean it"
+            )
         from ..core.store.identity import identify
 
         return identify(self.repository.common_dir, self.repository.root_commits)

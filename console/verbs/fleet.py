@@ -15,7 +15,17 @@ if TYPE_CHECKING:
     from ...core.model import Decision
 
 
-@click.command()
+class _Named(click.Command):
+    """Wants a name before ``--``: without one click would take the command's first word for it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """See click."""
+        if args[:1] == ["--"]:
+            raise click.UsageError("the agent's NAME is missing before --", ctx)
+        return super().parse_args(ctx, args)
+
+
+@click.command(cls=_Named)
 @click.argument("name")
 @click.option("--stage", metavar="S", default="", help="Its stage; default: that of the settings.")
 @click.option("--competition", metavar="C", default="", help="Its workspace; default: that of the settings.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ...core.detect.rules import show
+from ...core.detect.rules import rules, show
 from ...core.errors import ExitCode
 from ...core.model import AgentStatus, Health
 from ..context import Context
@@ -46,9 +46,14 @@ def health(context: Context, as_json: bool) -> int:
         return _EXIT_CODES[report.overall_status]
     engine = context.engine()
     write_line(f"{report.overall_status}  {moment(report.timestamp)}  engine: {engine or 'none runs'}")
+    units = {
+        "memory_usage": "B",
+        "cpu": "share",
+        **{rule.metric: rule.unit for rule in rules(context.settings).metrics},
+    }
     for title, figures in (("performance", report.performance_metrics), ("quality", report.quality_metrics)):
         for name, value in figures.items():
-            write_line(f"  {title}  {name}  {value:g}")
+            write_line(f"  {title}  {name}  {show(value, units.get(name.rpartition('.')[2], ''))}")
     write_list(report.agent_statuses, AGENT_COLUMNS, as_json=False, body=to_json, empty="no agents")
     for recommendation in report.recommendations:
         write_line(f"→ {recommendation}")

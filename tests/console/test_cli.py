@@ -192,3 +192,20 @@ def test_agents_may_not_trust(rollcage: Rollcage, repository: Path, monkeypatch:
     assert rollcage("agents").code == 2
     (record,) = rollcage("audit", "--json").records
     assert (record["who"], record["what"], record["outcome"]) == ("executor", "decision_refused", "refused")
+
+
+@pytest.mark.parametrize("place", ["relative", "{top}/.state"])
+def test_state_among_the_files_of_the_repository_is_refused(
+    rollcage: Rollcage, repository: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.setenv("ROLLCAGE_STATE_DIR", place.format(top=repository))
+    answer = rollcage("health")
+    assert answer.code == 2
+    assert "ROLLCAGE_STATE_DIR is" in answer.err
+    assert sorted(path.name for path in repository.iterdir()) == [".git", "README"]
+
+
+def test_an_agent_without_a_name_is_a_usage_error(rollcage: Rollcage) -> None:
+    answer = rollcage("run", "--", "sh", "-c", "exit 7")
+    assert answer.code == 2
+    assert "NAME is missing" in answer.err
