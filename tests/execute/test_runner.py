@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,10 @@ CLEAN = "A  .gitignore\n M calc\nM  other\n M plan\n?? draft"
 
 
 def carry_out_with(scene: Scene, meddle: Callable[[str], None], **settings: object) -> Rollback:
-    """Carry rb-1 out while somebody does things in between: ``meddle`` hears of each step that begins or ended."""
+    """Carry rb-1 out while somebody does things in between.
+
+    ``meddle`` hears of each step that begins or ended, and of each record of a publication: ``forward install``.
+    """
 
     class Overheard(Journal):
         def write(self, *steps: Step) -> Step:
@@ -32,6 +36,13 @@ def carry_out_with(scene: Scene, meddle: Callable[[str], None], **settings: obje
             if len(steps) == 1:
                 meddle(f"{steps[0].name} {steps[0].state}")
             return written
+
+        def add(self, step: Step, **data: Any) -> Step:
+            added = super().add(step, **data)
+            for name, publication in data.items():
+                if publication and publication["records"]:
+                    meddle(f"{name} {publication['records'][-1][0]}")
+            return added
 
     services = scene.services(**settings)
     try:
@@ -216,6 +227,25 @@ def test_an_edit_in_a_half_done_publication_is_left_alone_and_named(begun: Scene
     assert "somebody changed calc in" in note
     assert "(third_content)" in note
     assert not list((begun.top / ".git").glob("*lock*"))
+
+
+def test_a_publication_that_fails_when_the_branch_has_moved_is_finished_before_it_is_undone(begun: Scene) -> None:
+    before = begun.picture()
+    index, away = begun.top / ".git" / "index", begun.top / ".git" / "away"
+
+    def meddle(word: str) -> None:
+        if word == "forward install":  # from here on the new index cannot be put into its place
+            index.rename(away)
+            index.mkdir()
+        elif word == "publish failed":
+            index.rmdir()
+            away.rename(index)
+
+    ended = carry_out_with(begun, meddle)
+    assert ended.state is RollbackState.UNDONE
+    assert ended.note.startswith("publish: Is a directory: ")
+    for name in ("head", "index", "status", "files", "locks", "leftovers"):
+        assert begun.picture()[name] == before[name], name
 
 
 def test_a_branch_that_moves_while_it_is_undone_is_no_obstacle(begun: Scene) -> None:
