@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from rollcage.core.errors import UsageError
-from rollcage.core.execute import runner
+from rollcage.core.errors import StoreError, UsageError
+from rollcage.core.execute import forward
 from rollcage.core.execute import steps as step_kinds
-from rollcage.core.execute.journal import Journal
-from rollcage.core.execute.runner import carry_out, try_undo_again, work_for
+from rollcage.core.execute.journal import Journal, JournalError
+from rollcage.core.execute.runner import carry_out, try_undo_again, turned_at, work_for
 from rollcage.core.execute.work import NotVerifiedError, StepKind, Work
 from rollcage.core.model import Hold, Rollback, RollbackState, Step, StepState
+from rollcage.core.store.store import Store
 from tests.conftest import git
 from tests.execute.crash import CrashServer
 from tests.execute.scene import AFTER, BAD, GOOD, MINE, Scene, carry_on, journal
@@ -97,6 +98,7 @@ def test_a_commit_that_changes_the_effect_ends_it_with_nothing_published(begun: 
     assert ended.state is RollbackState.UNDONE
     assert ended.head_after == ""
     assert "main moved, and the same change would now do something else to its files" in ended.note
+    assert turned_at(begun.services(), ended) == "moved"
     assert git(begun.top, "log", "--format=%s", "-1", "main") == "more"
     assert git(begun.top, "show", "main:calc") + "\n" == edited(BAD, 18, "more")
     assert status(begun.top) == CLEAN.replace(" M calc\n", "")
@@ -191,6 +193,8 @@ def test_undoing_keeps_what_was_committed_on_top(begun: Scene) -> None:
 
 def test_a_way_back_that_conflicts_is_said_and_can_be_tried_again(begun: Scene) -> None:
     begun.flag.touch()
+    services = begun.services()
+    services.store.set_hold("planner", Hold.STANDBY)
 
     def agent() -> None:
         git(begun.top, "stash", "-q", "--", "calc")
@@ -203,14 +207,15 @@ def test_a_way_back_that_conflicts_is_said_and_can_be_tried_again(begun: Scene) 
     assert "main is at" in ended.note
     assert "rollcage undo rb-1" in ended.note
     assert steps(begun)["publish"] is StepState.DONE
+    assert journal(begun)["holds"] == {"executor": Hold.STOPPED, "planner": Hold.STANDBY}
     begun.commit("planner", "away with it", calc=GOOD)
-    services = begun.services()
     again = try_undo_again(services, ended, "ann@here")
     assert again.state is RollbackState.RUNNING
     undone = carry_out(work_for(services, again, lambda run: []))
     assert undone.state is RollbackState.UNDONE
     assert git(begun.top, "show", "main:calc") + "\n" == BAD
     assert begun.services().store.rollback("rb-1") == undone
+    assert journal(begun)["holds"] == {"executor": Hold.STOPPED, "planner": Hold.NONE}
     with pytest.raises(UsageError, match="rb-1 is undone: nothing of it is left to undo"):
         try_undo_again(services, undone, "ann@here")
 
@@ -342,8 +347,32 @@ def test_a_defect_is_raised_when_all_was_undone(begun: Scene, monkeypatch: pytes
         assert begun.picture()[name] == before[name]
 
 
+def test_steps_of_a_newer_rollcage_are_left_to_it(begun: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    unknown = r"rb-1 has steps that this rollcage does not know \(metrics\): update it"
+    with monkeypatch.context() as patch:
+        patch.delitem(step_kinds.KINDS, "metrics")
+        with pytest.raises(JournalError, match=unknown):
+            carry_on(begun)
+    assert journal(begun)["state"] is RollbackState.RUNNING
+    assert carry_on(begun).state is RollbackState.DONE
+
+
+def test_a_state_that_cannot_be_written_between_steps_leaves_all_to_be_carried_on(
+    begun: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Store, event: str, body: object) -> None:
+        raise StoreError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "append_event", full)
+        with pytest.raises(JournalError, match="the disk is full"):
+            carry_on(begun)
+    assert journal(begun)["state"] is RollbackState.RUNNING
+    assert carry_on(begun).state is RollbackState.DONE
+
+
 def test_a_slow_phase_is_told_once(begun: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "PHASE_DEADLINE_S", {1: 0.0, 2: 300.0, 3: 600.0, 4: 900.0})
+    monkeypatch.setattr(forward, "PHASE_DEADLINE_S", {1: 0.0, 2: 300.0, 3: 600.0, 4: 900.0})
     carry_on(begun)
     events = [event for event in begun.services().store.recent_events(1000) if event.event == "alert"]
     assert [event.body["rollback"] for event in events if "over its 0 s" in str(event.body["text"])] == ["rb-1"]
