@@ -15,7 +15,7 @@ from .detect.incidents import still_open
 from .diagnose.diagnose import CHECK_RULE, diagnose, failing_checks
 from .errors import RollcageError, UsageError
 from .execute.agents import hold_of, pause_agent, release_agent, start_again, stop_agent
-from .execute.runner import carry_out, start_rollback, work_for
+from .execute.runner import carry_out, start_rollback, turned_at, work_for
 from .execute.safe import critical_action, make_safe, stand_down
 from .execute.standby import safe_note
 from .fleet.runs import Run
@@ -45,6 +45,8 @@ AFTER_ROLLBACK = {
     RollbackState.UNDONE: IncidentState.UNDONE,
     RollbackState.FAILED: IncidentState.FAILED,
 }
+MOVED_AWAY = frozenset({"moved", "branch_moved", "worktrees_changed"})
+"""Why a rollback published nothing: the branch is no longer what it was planned for."""
 ATTEMPTS = 3
 """How often a plan is made because the branch moved while it was being made."""
 
@@ -241,8 +243,10 @@ class Responder:
             except RollcageError as failure:
                 return self._escalate(incident, f"it cannot be found out what to do: {failure}")
             if code != "moved" or attempt == ATTEMPTS:
-                return self._decided(incident, diagnosis, option, plan, verdict, code)
-        raise AssertionError("unreachable")
+                incident = self._decided(incident, diagnosis, option, plan, verdict, code)
+                if incident.state is not IncidentState.OPEN:  # else the branch moved in the very moment
+                    break
+        return incident
 
     def _decided(
         self,
@@ -391,7 +395,11 @@ class Responder:
 
     def _conclude(self, ended: Rollback, incident: Incident) -> None:
         note = ended.note or f"{ended.id} took it back; verified"
-        saved = save_state(self._services, incident, AFTER_ROLLBACK[ended.state], note)
+        state = AFTER_ROLLBACK[ended.state]
+        if state is IncidentState.UNDONE and not ended.head_after and turned_at(self._services, ended) in MOVED_AWAY:
+            # Nothing was published, and the trouble lasts: what was decided is void, and is to be decided anew.
+            state = IncidentState.OPEN if ended.approved_by == ENGINE else IncidentState.WAITING
+        saved = save_state(self._services, incident, state, note)
         if saved.state is IncidentState.RECOVERED:
             self._settle(saved)
 

@@ -13,6 +13,7 @@ from rollcage.console.operator import StoreOperator
 from rollcage.core.config import Level
 from rollcage.core.decisions import Answer, answer_to, save_beginning
 from rollcage.core.errors import ExitCode, UsageError
+from rollcage.core.execute.journal import Journal
 from rollcage.core.execute.runner import start_rollback
 from rollcage.core.model import (
     Decision,
@@ -24,6 +25,8 @@ from rollcage.core.model import (
     RollbackOption,
     RollbackState,
     Severity,
+    Step,
+    StepState,
     Verdict,
 )
 from rollcage.core.obey import Obeyer
@@ -485,3 +488,42 @@ def test_at_ask_in_auto_a_human_decides(shop: Shop) -> None:
     assert diagnosis is not None
     assert diagnosis.verdict is Verdict.ASK
     assert incident.note == "the commit asks to be kept (Rollcage: keep), so a human decides"
+
+
+# -- the branch moves in the very moment
+
+
+@pytest.fixture
+def agent_in_between(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody commits in the culprit's own file when the rollback's commit is made and not yet published."""
+    written = Journal.write
+
+    def write(journal: Journal, *steps: Step) -> Step:
+        last = written(journal, *steps)
+        if (last.name, last.state, journal.rollback.id) == ("commit", StepState.DONE, "rb-1"):
+            shop.commit("planner", "twice", {"calc.py": f"TWO = 2\n\n\n{BAD}"})
+        return last
+
+    monkeypatch.setattr(Journal, "write", write)
+
+
+@pytest.mark.usefixtures("agent_in_between")
+def test_what_the_engine_decided_is_planned_anew(shop: Shop) -> None:
+    shop.mark_good()
+    shop.break_it()
+    shop.incident()
+    room = Room(shop)
+    assert room.responder.handle("inc-1").state is IncidentState.RECOVERED
+    assert calc(shop) == f"TWO = 2\n\n\n{GOOD}"
+    second, first = room.store.rollbacks()
+    assert (first.state, first.head_after, second.state) == (RollbackState.UNDONE, "", RollbackState.DONE)
+
+
+@pytest.mark.usefixtures("agent_in_between")
+def test_what_an_operator_approved_waits_for_them_again(room: Room) -> None:
+    option, plan = room.best()
+    answer = room.answered(room.operator.approve(option.id, plan.plan_hash))
+    assert answer.code is ExitCode.UNDONE
+    assert "main moved" in answer.text
+    assert room.state() is IncidentState.WAITING
+    assert "return a - b" in calc(room.shop)
