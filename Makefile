@@ -25,7 +25,7 @@ demo: setup
 	@$(VENV)/bin/rollcage demo
 
 test: setup
-	$(VENV)/bin/python -m pytest -n $(WORKERS)
+	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal
 
 lint: setup
 	$(VENV)/bin/ruff check .

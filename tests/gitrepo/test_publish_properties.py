@@ -63,7 +63,7 @@ def check_published(here: World, before: dict[bytes, tuple[str, bytes]], dirty: 
             assert not taken & (lines_of(after.get(path)) - lines_of(new.get(path))), path
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(old=trees, new=changes, work=works, staged=stagings)
 def test_uncommitted_work_is_kept_and_all_else_becomes_the_new_commit(
     shelf: Path,
