@@ -11,7 +11,7 @@ from ..config import dependencies
 from ..errors import RefusedError
 from ..gitrepo.history import changed_files, diff
 from ..gitrepo.publish import plan_publication
-from ..gitrepo.rehearse import Reversal, lost_lines, make_commit, rehearse_series
+from ..gitrepo.rehearse import Reversal, lost_lines, make_commit, rehearse_onto, rehearse_series
 from ..model import (
     CheckOutcome,
     Diagnosis,
@@ -214,7 +214,11 @@ def obstacle_to(services: Services, plan: RecoveryPlan) -> RefusedError | None:
     head = services.repository.tip(plan.branch)
     if plan.tree is None or head is None:
         return None
-    return _obstacle(services, head, make_commit(services.mirror, plan.tree, [head], "", services.clock.now()))
+    # Its change on the branch as it is: the tree alone would take back what was committed since.
+    tree = plan.tree if head == plan.head else rehearse_onto(services.mirror, plan.tree, head, plan.head).tree
+    if tree is None:
+        return None
+    return _obstacle(services, head, make_commit(services.mirror, tree, [head], "rehearsal", services.clock.now()))
 
 
 def _obstacle(services: Services, head: str, commit: str) -> RefusedError | None:

@@ -17,7 +17,7 @@ from rollcage.core.model import (
     Suspect,
     Verdict,
 )
-from rollcage.core.plan.options import OWN_TIME_S, Wish, build_options, rehearse
+from rollcage.core.plan.options import OWN_TIME_S, Wish, build_options, obstacle_to, rehearse
 from rollcage.core.plan.validate import validate_recovery_plan
 from rollcage.core.plan.words import loses
 from rollcage.core.services import Services
@@ -266,6 +266,20 @@ def test_an_operation_in_progress_is_said(services: Services, bad: str, scene: S
     (scene.top / ".git" / "MERGE_HEAD").write_text(f"{bad}\n")
     single, _ = options(services, bad)[0]
     assert any("a merge of main is in progress" in effect for effect in single.side_effects)
+
+
+def test_what_is_in_the_way_of_a_plan_is_seen_also_when_the_branch_has_moved(
+    services: Services, bad: str, scene: Scene
+) -> None:
+    plan = options(services, bad)[0][1]
+    git(scene.top, "stash", "-q")
+    scene.commit("planner", "unrelated", plan="moved\n")
+    (scene.top / "plan").write_text("edited since\n")  # in the way of taking that commit back, not of the plan
+    assert obstacle_to(services, plan) is None
+    (scene.top / "calc").write_text(edited(GOOD, 3, "mine"))
+    refusal = obstacle_to(services, plan)
+    assert refusal is not None
+    assert refusal.code == "overlap"
 
 
 def test_a_commit_that_a_remote_has_counts_as_pushed(services: Services, bad: str, scene: Scene) -> None:
