@@ -24,8 +24,11 @@ $(READY): requirements/dev.txt pyproject.toml
 demo: setup
 	@$(VENV)/bin/rollcage demo
 
+# What fails is run once more by itself: two cores shared by hundreds of processes make some waits too short. It is
+# named twice then, as a failure and as a pass: mend it, since a test that wavers says too little.
 test: setup
-	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal
+	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal || \
+		$(VENV)/bin/python -m pytest -n 0 --last-failed --last-failed-no-failures none
 
 lint: setup
 	$(VENV)/bin/ruff check .
