@@ -31,6 +31,9 @@ _MASKS = tuple(
     )
 )
 
+_ROUNDS = 10
+"""More than any text was seen to need."""
+
 # An exception's name alone, or with its message: the last line of a traceback.
 _EXCEPTION = re.compile(r"^\s*(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Interrupt)(?::\s|\s*$)")
 # Log levels, and the ways in which programs begin a fatal message.
@@ -59,10 +62,15 @@ def looks_like_error(line: str) -> bool:
 
 def template(text: str, *, limit: int = 300) -> str:
     """Return ``text`` (its first ``limit`` characters) with numbers, ids, paths and addresses masked. Idempotent."""
-    masked = text[:limit]
-    for pattern, mark in _MASKS:
-        masked = pattern.sub(mark, masked)
-    return " ".join(masked.split())
+    before, masked = "", text[:limit]
+    for _ in range(_ROUNDS):  # a mark may leave something beside it that a mask matches: until nothing changes
+        if masked == before:
+            break
+        before = masked
+        for pattern, mark in _MASKS:
+            masked = pattern.sub(mark, masked)
+        masked = " ".join(masked.split())[:limit]
+    return masked
 
 
 def with_template(signal: Signal) -> Signal:

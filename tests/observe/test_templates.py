@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rollcage.core.model import Signal, SignalKind
@@ -44,6 +44,8 @@ def test_what_makes_two_errors_different_stays(one: str, other: str) -> None:
     assert template(one) != template(other)
 
 
+@example("<0/@")
+@example("00000::")
 @given(st.text(st.characters(codec="utf-8"), max_size=400) | st.from_regex(r"[-a-f0-9:./@<> ~]{0,80}", fullmatch=True))
 def test_a_template_is_its_own_template_and_bounded(text: str) -> None:
     once = template(text)
