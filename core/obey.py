@@ -137,11 +137,10 @@ class Obeyer:
                 raise UsageError(f"nobody can {decision.verdict.value} {option.id}")
 
     def _later_word(self, incident: Incident, decision: Decision) -> Decision | None:
-        """Return a rejection or an edit that a person decided after ``decision``: the newest word counts."""
+        """Return what a person decided after ``decision`` against it: a rejection, or an edit of its option."""
         waiting = self._services.store.decisions(incident=incident.id, untaken_only=True)
-        against = {DecisionVerdict.REJECT, DecisionVerdict.EDIT}
-        later = (each for each in waiting if each.id > decision.id and each.by != ENGINE and each.verdict in against)
-        return next(later, None)
+        later = (each for each in waiting if each.id > decision.id and each.by != ENGINE)
+        return next((each for each in later if _against(each, decision.option)), None)
 
     # -- options
 
@@ -215,6 +214,11 @@ class Obeyer:
         else:
             release_agent(services, agent, by)
         return Answer(ExitCode.DONE, f"{agent}: {verb} done")
+
+
+def _against(decision: Decision, option: str) -> bool:
+    edited = decision.verdict is DecisionVerdict.EDIT and decision.option == option
+    return edited or decision.verdict is DecisionVerdict.REJECT
 
 
 def _verb(decision: Decision) -> str:

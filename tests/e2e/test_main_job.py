@@ -157,3 +157,16 @@ def test_killed_in_the_middle_the_next_run_ends_it_and_nothing_is_lost(shop: Sho
     assert len(events[-1]["rollbacks"]) == 1
     assert_recovered(shop)
     assert shop.here("audit", "--verify").code == 0
+
+
+def test_an_approval_that_was_rejected_before_an_engine_ran_is_not_carried_out(shop: Shop) -> None:
+    shop.once(code=0)
+    break_it(shop)
+    shop.once("--level", "propose", code=3)
+    before = shop.head()
+    shop.rollcage("approve", "opt-1.1", code=3)
+    shop.rollcage("reject", "opt-1.1", code=3)
+    events = shop.once("--level", "propose", code=4)
+    assert events[-1]["result"] == "escalated"
+    assert shop.head() == before
+    assert shop.read("calc.py") == BAD
