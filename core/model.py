@@ -151,6 +151,10 @@ class Reach:
     files: tuple[str, ...] = ()
     agents: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
+    handovers: tuple[str, ...] = ()
+    """Unfinished hand-overs of the agents in question, a line each."""
+    locks: tuple[str, ...] = ()
+    """Leases that those agents hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,9 +299,15 @@ class RecoveryPlan:
     diff: str = ""
     """The reverse patch as text for people: cleaned, at most 100,000 characters."""
     database: str = "nothing"
-    """What happens to the database: ``nothing``, or ``no way back: …``."""
+    """What happens to the database, for people: ``nothing``, ``restored to …``, or ``no way back: …``."""
     loses: str = ""
     """What would be lost, in the words that a CRITICAL approval must repeat; empty: nothing."""
+    parts: tuple[str, ...] = ()
+    """FILE_SELECTIVE: the parts of the targets' change that go, as `rollcage.core.gitrepo.parts` names them."""
+    keeps: tuple[str, ...] = ()
+    """BRANCH_RESET: the commits of others that are made again on top, oldest first."""
+    rewrite: bool = False
+    """BRANCH_RESET: the ref moves back to the last good commit, and no new commit is made."""
 
 
 class DecisionVerdict(StrEnum):
@@ -475,6 +485,24 @@ class Snapshot:
     worktrees: tuple[str, ...]
     databases: tuple[str, ...]
     warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Database and file trees as they were at a good commit: the way back of data."""
+
+    id: str
+    """``chk-20261120T140210Z``; ``-2`` and so on behind it within one second."""
+    at: datetime
+    sha: str
+    """The good commit."""
+    path: str
+    """Its folder: manifest, and references to contents that checkpoints share."""
+    size: int
+    """Bytes that it alone needs."""
+    databases: tuple[str, ...]
+    files: tuple[str, ...]
+    """The configured trees that it holds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ class Facts:
     """Files that would change and have uncommitted edits."""
 
 
-def gather(services: Services, diagnosis: Diagnosis, tried: Tried, agents: Sequence[str]) -> Facts:
+def gather(services: Services, diagnosis: Diagnosis, tried: Tried, agents: Sequence[str], database: Effect) -> Facts:
     """Return the facts about an option that stops ``agents``. Costs a few git processes; runs no check."""
     targets = _commits(services, tried.targets)
     files = set(tried.files) or {path for commit in targets for path in commit.files if tried.conflicts}
@@ -65,7 +65,7 @@ def gather(services: Services, diagnosis: Diagnosis, tried: Tried, agents: Seque
         lost_commits=len(lost),
         dependents=len(later),
         others_files=len(others & files),
-        database=_database(services, diagnosis),
+        database=database,
         history_rewritten=False,
         pushed=_pushed(services, tried.targets),
         dirty_overlap=tried.overlaps,
@@ -148,13 +148,6 @@ def _edited(services: Services, files: Sequence[str]) -> tuple[str, ...]:
             )
             found.update(dict.fromkeys(shown(line[3:]) for line in status.out.split(b"\0") if line))
     return tuple(path for path in files if path in found)
-
-
-def _database(services: Services, diagnosis: Diagnosis) -> Effect:
-    """There are no checkpoints of good states: where data is damaged it has no way back, else it stays as it is."""
-    if services.database is None:
-        return "none"
-    return "no_way_back" if diagnosis.reach.tables else "same"
 
 
 def _pushed(services: Services, targets: Sequence[str]) -> bool | None:

@@ -23,6 +23,7 @@ from ..model import (
     Verdict,
 )
 from ..services import Services
+from .data_way import find_data_way
 from .effect import plan_hash
 from .facts import Tried, gather
 from .recovery import recovery_steps
@@ -34,7 +35,6 @@ OWN_TIME_S = 2.0
 """What a rollback takes beside the user's own check commands; measured by ``make bench``."""
 MOST_SUSPECTS = 3
 """Without a confirmed culprit at most so many commits are offered, the likeliest first."""
-NO_WAY_BACK = "no way back: there is no checkpoint of the last good state"
 
 Pair = tuple[RollbackOption, RecoveryPlan]
 
@@ -146,11 +146,15 @@ def rehearse(
             checks=services.checks.run_all(commit, tree, stop=stop),
             overlaps=obstacle is not None and obstacle.code == "overlap",
         )
-    facts = gather(services, diagnosis, tried, agents)
+    data = find_data_way(services, diagnosis, wish.targets, agents)
+    facts = gather(services, diagnosis, tried, agents, data.effect)
     points, level, factors = assess(facts.risk)
     has_checks = _has_checks(services, tried)
-    steps = tuple(recovery_steps(wish.type, agents, has_checks=has_checks, restart=wish.restart, order=restarted))
-    database = NO_WAY_BACK if facts.risk.database == "no_way_back" else "nothing"
+    steps = tuple(
+        recovery_steps(
+            wish.type, agents, has_checks=has_checks, restart=wish.restart, order=restarted, database=data.subject
+        )
+    )
     hashed = plan_hash(
         services,
         wish.type,
@@ -159,7 +163,7 @@ def rehearse(
         targets=wish.targets,
         message=message,
         steps=steps,
-        database=database,
+        database=data.words,
     )
     option = RollbackOption(
         id=name,
@@ -197,7 +201,7 @@ def rehearse(
         steps=steps,
         plan_hash=hashed,
         diff=patch,
-        database=database,
+        database=data.words,
         loses=loses(level, tried.lost_lines, len(facts.lost_commits)),
     )
     return option, plan

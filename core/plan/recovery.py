@@ -23,10 +23,28 @@ _TEXTS: dict[str, tuple[int, str, str, str]] = {
         "branch and worktrees are at it, uncommitted edits untouched",
         "a further commit brings the old content back",
     ),
+    "reset_agent": (
+        3,
+        "take {}'s leases, queue items and hand-overs back, and its own branch and worktree",
+        "it holds and offers nothing, and its worktree is at the branch",
+        "they are given back",
+    ),
+    "database": (
+        3,
+        "bring the database back: {}",
+        "it is whole, and as it was kept",
+        "it is brought back to the fresh snapshot",
+    ),
     "checks": (3, "run every check on the branch as it is then", "all pass", "none needed"),
     "verify": (4, "look at the repository, the branch and the database", "all whole", "none needed"),
     "restart_agent": (4, "start {} again", "its process runs", "it is stopped"),
     "metrics": (4, "measure {} afresh", "in band", "none needed"),
+    "push": (
+        4,
+        "send the branch to {}",
+        "the remote has it, or it waits to be sent",
+        "none needed: an undo is sent too",
+    ),
     "resume_others": (4, "let the other agents work on", "their processes run", "none needed"),
 }
 
@@ -44,10 +62,15 @@ def recovery_steps(
     has_checks: bool,
     restart: bool = True,
     order: Sequence[str] | None = None,
+    database: str = "",
+    reset: Sequence[str] = (),
+    push: str = "",
 ) -> list[PlanStep]:
     """Return the steps that carry out an option of ``kind`` for the problem ``agents``, in order.
 
-    ``order`` names those that are started again, in that order; by default all.
+    ``order`` names those that are started again, in that order; by default all. ``database`` is how it goes back in
+    step (`rollcage.core.plan.data_way`), ``reset`` the agents that start from nothing, ``push`` the remote that the
+    branch is sent to; empty: not at all.
     """
     steps = [step("stop_agent", agent) for agent in agents]
     steps.append(step("stand_by"))
@@ -56,13 +79,16 @@ def recovery_steps(
     steps.append(step("snapshot"))
     if kind is not OptionType.RESTART_ONLY:
         steps += [step("commit"), step("publish")]
+    steps += [step("reset_agent", agent) for agent in reset]
+    if database:
+        steps.append(step("database", database))
     if has_checks:
         steps.append(step("checks"))
     steps.append(step("verify"))
     if restart:
         for agent in agents if order is None else order:
             steps += [step("restart_agent", agent), step("metrics", agent)]
-    return [*steps, step("resume_others")]
+    return [*steps, step("resume_others"), *([step("push", push)] if push else [])]
 
 
 def undo_steps() -> list[PlanStep]:

@@ -85,4 +85,20 @@ MIGRATIONS = (
     CREATE TABLE audit (seq INTEGER PRIMARY KEY, body TEXT NOT NULL, hash TEXT NOT NULL);
     CREATE TABLE audit_head (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL, hash TEXT NOT NULL)
     """,
+    """
+    CREATE TABLE checkpoint (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        id TEXT NOT NULL UNIQUE,
+        sha TEXT NOT NULL,
+        body TEXT NOT NULL
+    );
+    CREATE INDEX checkpoint_of_commit ON checkpoint (sha);
+    CREATE TABLE outgoing (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        id TEXT NOT NULL UNIQUE,
+        open INTEGER NOT NULL,
+        body TEXT NOT NULL
+    );
+    CREATE INDEX outgoing_open ON outgoing (seq) WHERE open
+    """,
 )
