@@ -57,6 +57,11 @@ _SAFE_CONFIGURATION = (
     "diff.renameLimit=1000",
 )
 _CONFIGURATION = tuple(word for setting in _SAFE_CONFIGURATION for word in ("-c", setting))
+# The user's own hooks, credential helpers and proxies have their say where we talk to a remote; a prompt has not.
+_USERS_OWN = ("core.hooksPath=", "push.gpgSign=", "merge.", "diff.")
+_USERS_CONFIGURATION = tuple(
+    word for setting in _SAFE_CONFIGURATION if not setting.startswith(_USERS_OWN) for word in ("-c", setting)
+)
 _ISOLATED_CONFIGURATION = ("-c", "core.attributesFile=/dev/null", "-c", "core.excludesFile=/dev/null")
 
 _ENVIRONMENT = {
@@ -89,14 +94,18 @@ class Result:
 class Git:
     """Runs git in one directory. Safe between threads; holds no process between two calls."""
 
-    def __init__(self, directory: Path, *, bare: bool = False, isolated: bool = False) -> None:
+    def __init__(
+        self, directory: Path, *, bare: bool = False, isolated: bool = False, with_hooks: bool = False
+    ) -> None:
         """Take a directory in a working tree, or with ``bare`` the git directory itself, which is then never searched.
 
-        ``isolated`` leaves out the user's and the machine's configuration: for repositories of our own.
+        ``isolated`` leaves out the user's and the machine's configuration: for repositories of our own. ``with_hooks``
+        leaves the user's hooks in force: for talking to a remote of the user's, and nothing else.
         """
         self.directory = directory.absolute()
         self._place = (f"--git-dir={self.directory}",) if bare else ("-C", str(self.directory))
-        self._configuration = _CONFIGURATION + (_ISOLATED_CONFIGURATION if isolated else ())
+        ours = _USERS_CONFIGURATION if with_hooks else _CONFIGURATION
+        self._configuration = ours + (_ISOLATED_CONFIGURATION if isolated else ())
         self._environment = {**_ENVIRONMENT, **(_ISOLATED_ENVIRONMENT if isolated else {})}
 
     def run(

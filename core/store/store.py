@@ -16,10 +16,11 @@ from .events import Events
 from .facts import Facts
 from .incidents import Incidents
 from .journal import Journal
+from .outgoing import Outgoing
 from .paths import RepositoryPaths
 
 
-class Store(Events, Incidents, Journal, Facts, Audit):
+class Store(Events, Incidents, Journal, Facts, Outgoing, Audit):
     """Durable state, safe between threads (a connection each) and processes.
 
     Every method that writes is one durable transaction, or joins the one that its thread is in; each raises StoreError,
