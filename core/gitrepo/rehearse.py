@@ -8,12 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from ..errors import GitError
-from ..text import clean
 from .git import revision
 from .mirror import Mirror
-from .objects import CommitObject, empty_tree, read_commits, read_trees
+from .objects import read_trees
 from .threeway import Merge, Merged, merge_trees
+from .ways import Way, read_head, read_series, ways_of, with_parents
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +43,8 @@ def rehearse_reverts(
     branch_parent`). The number of git processes does not depend on the number of targets. Raises GitError if ``head``
     is unknown.
     """
-    commits, head_tree = _read(mirror, head, targets)
-    ways = [_ways_back(commits, target, parents or {}) for target in targets]
+    commits, head_tree = read_head(mirror, head, targets)
+    ways = [ways_of(commits, target, parents or {}) for target in targets]
     merges = [Merge(way.base, head_tree, way.theirs) for found, _ in ways for way in found]
     outcomes = iter(merge_trees(mirror, merges, attributes_of=head_tree))
     return [
@@ -62,23 +61,17 @@ def rehearse_series(
     Targets that directly follow one another are taken back in one step, which conflicts less than one by one. Each
     step takes two git processes. The first target that does not go decides ``reason``. Raises GitError.
     """
-    commits, head_tree = _read(mirror, head, targets)
-    ways = {}
-    for target in targets:
-        found, reason = _ways_back(commits, target, parents or {})
-        if len(found) != 1:
-            return Reversal((target,), None, (), reason)
-        ways[found[0].sha] = found[0]
-    order = _newest_first(mirror, commits[head].sha, list(ways))
-    if order is None:
-        return Reversal(tuple(ways), None, (), "not_in_history")
+    series = read_series(mirror, head, targets, parents=parents)
+    if series.reason:
+        return Reversal(series.targets, None, (), series.reason)
+    head_tree = series.head_tree
     tree, parent = head_tree, ""
-    for step in _joined([ways[sha] for sha in order]):
+    for step in series.steps:
         (merged,) = merge_trees(mirror, [Merge(step.base, tree, step.theirs)], attributes_of=head_tree)
         if merged.tree is None:
-            return Reversal(tuple(order), None, merged.conflicts, "conflict")
+            return Reversal(series.targets, None, merged.conflicts, "conflict")
         tree, parent = merged.tree, step.parent
-    return Reversal(tuple(order), tree, (), "no_change" if tree == head_tree else "", parent)
+    return Reversal(series.targets, tree, (), "no_change" if tree == head_tree else "", parent)
 
 
 def rehearse_onto(mirror: Mirror, tree: str, head: str, base: str) -> Reversal:
@@ -112,8 +105,8 @@ def lost_lines(
     left over. A binary file counts as one line. Raises GitError.
     """
     old, new = read_trees(mirror, (head, new_tree))
-    commits = _with_parents(mirror, targets)
-    ways = [way for target in targets for way in _ways_back(commits, target, parents or {})[0]]
+    commits = with_parents(mirror, targets)
+    ways = [way for target in targets for way in ways_of(commits, target, parents or {})[0]]
     gone = _changed_lines(mirror, [(old, new)], b"-")
     added = _changed_lines(mirror, [(way.theirs, way.base) for way in ways], b"+")
     lost = Counter[bytes]()
@@ -124,45 +117,7 @@ def lost_lines(
     return (lost - sum(added.values(), Counter[bytes]())).total()
 
 
-@dataclass(frozen=True, slots=True)
-class _Way:
-    """The way back of one commit, or of several in a row: from the tree ``base`` to ``theirs``, that of ``parent``."""
-
-    sha: str
-    parent: str
-    base: str
-    theirs: str
-
-
-def _with_parents(mirror: Mirror, names: Sequence[str]) -> dict[str, CommitObject]:
-    commits = read_commits(mirror, names)
-    return {**read_commits(mirror, [parent for commit in commits.values() for parent in commit.parents]), **commits}
-
-
-def _read(mirror: Mirror, head: str, targets: Sequence[str]) -> tuple[dict[str, CommitObject], str]:
-    """Return the commits, their parents too, and the tree of ``head``."""
-    commits = _with_parents(mirror, [head, *targets])
-    if head not in commits:
-        raise GitError(f"no commit {clean(head, limit=80)} in {clean(str(mirror.repository.top))}")
-    return commits, commits[head].tree
-
-
-def _ways_back(commits: Mapping[str, CommitObject], target: str, parents: Mapping[str, str]) -> tuple[list[_Way], str]:
-    """Return the way back of ``target``, or all of them with the reason code why it is not one."""
-    commit = commits.get(target)
-    if commit is None:
-        return [], "unknown_commit"
-    if not commit.parents:
-        return [_Way(commit.sha, "", commit.tree, empty_tree(commit.tree))], ""
-    known = parents.get(commit.sha)
-    candidates = [known] if known in commit.parents else list(commit.parents)
-    if any(parent not in commits for parent in candidates):
-        return [], "unknown_parent"
-    ways = [_Way(commit.sha, parent, commit.tree, commits[parent].tree) for parent in candidates]
-    return ways, "merge_parent" if len(ways) > 1 else ""
-
-
-def _reversal(target: str, ways: Sequence[_Way], reason: str, outcomes: Sequence[Merged], head_tree: str) -> Reversal:
+def _reversal(target: str, ways: Sequence[Way], reason: str, outcomes: Sequence[Merged], head_tree: str) -> Reversal:
     found = [_of_way(target, way, merged, head_tree) for way, merged in zip(ways, outcomes, strict=True)]
     if len(found) == 1:
         return found[0]
@@ -171,34 +126,10 @@ def _reversal(target: str, ways: Sequence[_Way], reason: str, outcomes: Sequence
     return Reversal((target,), None, (), reason, alternatives=tuple(found))
 
 
-def _of_way(target: str, way: _Way, merged: Merged, head_tree: str) -> Reversal:
+def _of_way(target: str, way: Way, merged: Merged, head_tree: str) -> Reversal:
     if merged.tree is None:
         return Reversal((target,), None, merged.conflicts, "conflict", way.parent)
     return Reversal((target,), merged.tree, (), "no_change" if merged.tree == head_tree else "", way.parent)
-
-
-def _joined(ways: Sequence[_Way]) -> list[_Way]:
-    """Return ``ways``, newest first, with those in a row made one."""
-    steps: list[_Way] = []
-    for way in ways:
-        if steps and steps[-1].parent == way.sha:
-            steps[-1] = replace(steps[-1], parent=way.parent, theirs=way.theirs)
-        else:
-            steps.append(way)
-    return steps
-
-
-def _newest_first(mirror: Mirror, head: str, shas: Sequence[str]) -> list[str] | None:
-    """Return ``shas`` with children before parents; None if one is not in the history of ``head``."""
-    if len(shas) < 2 and head in shas:
-        return list(shas)
-    # What all of them descend from bounds the walk; unrelated ones have no such commit.
-    bound = mirror.git.text("merge-base", "--octopus", *shas, ok=(0, 1)).split()
-    limits = [f"^{parent}" for commit in read_commits(mirror, bound[:1]).values() for parent in commit.parents]
-    history = mirror.git.text("rev-list", "--topo-order", head, *limits, "--").split("\n")
-    wanted = set(shas)
-    order = [sha for sha in history if sha in wanted]
-    return order if len(order) == len(wanted) else None
 
 
 _HUNK = re.compile(rb"@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@")
