@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ..codec import from_json
 from ..errors import RefusedError, RollcageError, StoreError
 from ..gitrepo.index_lock import is_rollcages
-from ..gitrepo.publication import Publication, worktree_name, worktrees_of
+from ..gitrepo.publication import Publication, has_moved, worktree_name, worktrees_of
 from ..gitrepo.publish import plan_publication, publish
 from ..gitrepo.publish_resume import resume, withdraw
 from ..gitrepo.rehearse import make_commit, rehearse_onto
@@ -93,16 +93,23 @@ def take_back_begun(work: Work, step: Step, name: str = FORWARD) -> list[str]:
     return withdraw(work.services.repository, work.services.mirror, found.publication, found.records)
 
 
-def undo_publication(work: Work, step: Step) -> None:
-    """Bring back what was on the branch before ``step`` by a new commit on top; nothing where it did not get there.
+def is_published(work: Work, publication: Publication) -> bool:
+    """Return whether its branch was moved by ``publication``, whatever came on top of it since."""
+    repository = work.services.repository
+    return has_moved(repository, publication, repository.tip(publication.branch))
 
+
+def undo_publication(work: Work, step: Step) -> None:
+    """Bring back what was on the branch before ``step``; nothing where it did not get there.
+
+    By a new commit on top; a branch that went back itself, and on which nobody committed since, goes to its old tip.
     Raises RefusedError: ``third_content`` where somebody changed files of a half-done publication since,
     ``undo_conflict`` where later commits stand in the way, and what `publish` raises.
     """
     forward = begun(step)
     if forward is None:
         return
-    if not work.contains(forward.publication.new):
+    if not is_published(work, forward.publication):
         left = take_back_begun(work, step)
         if left:
             raise _changed_meanwhile(left)
@@ -142,7 +149,7 @@ def _carried_on(work: Work, publication: Publication, records: _Records) -> bool
             if left:
                 raise _changed_meanwhile(left)
             raise RefusedError("worktrees_changed", f"{publication.branch} is checked out elsewhere than when planned")
-    elif tip != publication.new and work.contains(publication.new) and not _locked(work):
+    elif tip != publication.new and has_moved(repository, publication, tip) and not _locked(work):
         return True  # somebody committed on top, for which all had to be over
     return resume(repository, mirror, publication, records) == "done"
 
@@ -184,15 +191,16 @@ def _changed_meanwhile(files: list[str]) -> RefusedError:
 def _plan_way_back(work: Work, forward: Publication) -> Publication | None:
     """Return the publication of a commit that brings the old content back; None: the branch has it already."""
     services, head = work.services, work.tip()
+    rollback = work.journal.rollback
+    words = f"rollcage: undo {rollback.id}"
+    if work.plan.rewrite and head == forward.new:
+        return plan_publication(services.repository, services.mirror, forward.branch, head, forward.old, message=words)
     old_tree, head_tree = services.repository.tree(forward.old), services.repository.tree(head)
     back = rehearse_onto(services.mirror, old_tree, head, forward.new)
     if back.tree is None:
         raise RefusedError("undo_conflict", f"the way back conflicts with later commits: {'; '.join(back.conflicts)}")
     if back.tree == head_tree:
         return None
-    rollback = work.journal.rollback
     message = f"Undo {rollback.id}: it was not seen to work\n\nRollcage-Rollback: {rollback.id}\n"
     sha = make_commit(services.mirror, back.tree, [head], message, services.clock.now())
-    return plan_publication(
-        services.repository, services.mirror, forward.branch, head, sha, message=f"rollcage: undo {rollback.id}"
-    )
+    return plan_publication(services.repository, services.mirror, forward.branch, head, sha, message=words)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import agent_steps, code, verify
+from . import agent_steps, code, push_step, reset, verify
 from .work import StepKind
 
 KINDS: dict[str, StepKind] = {
@@ -12,9 +12,11 @@ KINDS: dict[str, StepKind] = {
     "snapshot": code.SNAPSHOT,
     "commit": code.COMMIT,
     "publish": code.PUBLISH,
+    "reset_agent": reset.RESET_AGENT,
     "checks": verify.CHECKS,
     "verify": verify.VERIFY,
     "restart_agent": agent_steps.RESTART_AGENT,
     "metrics": verify.METRICS,
     "resume_others": agent_steps.RESUME_OTHERS,
+    "push": push_step.PUSH,
 }

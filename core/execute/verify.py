@@ -12,7 +12,7 @@ from ..services import Services
 from .agents import ended_well, settled_run
 from .check_results import Expected, against, check_seconds, expected_of, reservations, run_all
 from .integrity import MISSING_DATABASE, integrity_problems
-from .publishing import begun
+from .publishing import begun, is_published
 from .work import NotVerifiedError, StepKind, Work
 
 __all__ = ["CHECKS", "METRICS", "VERIFY", "integrity_problems", "run_checks"]
@@ -69,8 +69,8 @@ def _code_problems(work: Work) -> list[str]:
     if found is None:
         return []
     branch, publication = work.plan.branch, found.publication
-    if not work.contains(publication.new):
-        return [f"{branch} no longer contains {publication.new[:12]}"]
+    if not is_published(work, publication):
+        return [f"{branch} is no longer at {publication.new[:12]} nor beyond"]
     if state_of(work.services.repository, publication) == "moved":
         return [f"a working tree of {branch} has not followed to {publication.new[:12]}"]
     return []

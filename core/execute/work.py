@@ -45,14 +45,6 @@ class Work:
             raise RefusedError("branch_gone", f"branch {self.plan.branch} does not exist any more")
         return tip
 
-    def contains(self, sha: str) -> bool:
-        """Return whether the branch is at ``sha`` or has it in its history."""
-        tip = self.services.repository.tip(self.plan.branch)
-        if tip is None or tip == sha:
-            return tip is not None
-        git = self.services.repository.git
-        return git.run("merge-base", "--is-ancestor", sha, tip, ok=(0, 1, 128)).status == 0
-
 
 Prepare = Callable[[Work, Step], Mapping[str, object]]
 Undo = Callable[[Work, Step], None]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -46,12 +48,9 @@ def post(paths: RepositoryPaths, agent: str, text: str, sender: str, at: datetim
     path = mailbox(paths, agent)
     line = json.dumps({"at": iso(at), "from": sender, "to": agent, "text": clean_lines(text, limit=LONGEST)})
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if path.exists() and path.stat().st_size > LIMIT:
             path.replace(older(path))
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with _held(path) as descriptor:
             size = os.fstat(descriptor).st_size
             torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"  # whoever wrote last died meanwhile
             data = (b"\n" if torn else b"") + line.encode() + b"\n"
@@ -59,10 +58,82 @@ def post(paths: RepositoryPaths, agent: str, text: str, sender: str, at: datetim
                 os.ftruncate(descriptor, size)
                 raise StoreError(f"{path}: the disk is full; the message was not written; make room, try again")
             os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror}; the message was not written") from error
+
+
+def withdraw(paths: RepositoryPaths, agent: str, name: str) -> int:
+    """Take all messages out of the mailbox of ``agent``; return how many. They are kept under ``name`` for `give_back`.
+
+    Idempotent: what was posted after the first call with that name stays. Raises StoreError.
+    """
+    path, aside = mailbox(paths, agent), _aside(paths, agent, name)
+    try:
+        if path.exists() and not aside.exists():
+            with _held(path):
+                path.replace(aside)
+                _sync_folder(path.parent)
+        return len([line for line in aside.read_bytes().splitlines() if line]) if aside.exists() else 0
+    except OSError as error:
+        raise StoreError(f"cannot empty {path}: {error.strerror}") from error
+
+
+def give_back(paths: RepositoryPaths, agent: str, name: str) -> None:
+    """Put what `withdraw` took under ``name`` into the mailbox again, before what came since. Idempotent.
+
+    Raises StoreError.
+    """
+    path, aside = mailbox(paths, agent), _aside(paths, agent, name)
+    try:
+        if not aside.exists():
+            return
+        taken = aside.read_bytes()
+        with _held(path) as descriptor:
+            since = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+            if not since.startswith(taken):  # else whoever did it before died behind the move
+                draft = path.with_name(f".{path.name}.{name}")
+                draft.write_bytes(taken + since)
+                with draft.open("rb") as stream:
+                    os.fsync(stream.fileno())
+                draft.replace(path)
+            aside.unlink()
+            _sync_folder(path.parent)
+    except OSError as error:
+        raise StoreError(f"cannot give the messages in {aside} back: {error.strerror}") from error
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[int]:
+    """Open the mailbox for writing, made where it is missing, with nobody else writing; yields the descriptor."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if _is_at(path, descriptor):  # else it was put aside while we waited for it
+                yield descriptor
+                return
+        finally:
+            os.close(descriptor)
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _aside(paths: RepositoryPaths, agent: str, name: str) -> Path:
+    return mailbox(paths, agent).with_name(f"mailbox.{name}.jsonl")
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def read(paths: RepositoryPaths, agent: str) -> list[Message]:

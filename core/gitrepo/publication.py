@@ -57,3 +57,22 @@ def worktrees_of(repository: Repository, branch: str) -> list[Worktree]:
                 "finish or abort it first",
             )
     return found
+
+
+def has_moved(repository: Repository, publication: Publication, tip: str | None) -> bool:
+    """Return whether a branch that is at ``tip`` now was moved by ``publication``, and perhaps moved on since.
+
+    A branch may go back, or aside: then having the new commit in its history says nothing by itself, for it had it
+    before as well. It was moved if it has the new one, and the old one only as far as the new one has that.
+    """
+    if tip is None or tip == publication.old:
+        return False
+    if tip == publication.new:
+        return True
+    return _reaches(repository, publication.new, tip) and (
+        _reaches(repository, publication.old, publication.new) or not _reaches(repository, publication.old, tip)
+    )
+
+
+def _reaches(repository: Repository, sha: str, tip: str) -> bool:
+    return repository.git.run("merge-base", "--is-ancestor", sha, tip, ok=(0, 1, 128)).status == 0

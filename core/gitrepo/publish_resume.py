@@ -13,7 +13,7 @@ from .examine import Standing, named
 from .follow import Follower, third_content
 from .index_lock import exclusive
 from .mirror import Mirror
-from .publication import Publication, worktree_name
+from .publication import Publication, has_moved, worktree_name
 from .reconcile import Found, find, is_installed, standing, strangers
 from .ref_transaction import branch_moved, clear_stale_locks
 from .repository import Repository
@@ -57,7 +57,7 @@ def resume(
         if not begun:
             _release(attempt)
             return "done" if tip == publication.new else "untouched"
-        if tip != publication.old and not _reaches(repository, publication.new, tip):
+        if tip != publication.old and not has_moved(repository, publication, tip):
             _go_back(attempt, journal, lock_wait)
             raise branch_moved(publication.branch, publication.old, tip)
         _check_branches(attempt)
@@ -77,7 +77,7 @@ def withdraw(
     with exclusive(mirror, lock_wait) as guard:
         attempt = _attempt(repository, mirror, publication, journal, guard)
         clear_stale_locks(attempt.ref_move, journal.locks)
-        if _reaches(repository, publication.new, repository.tip(publication.branch)):
+        if has_moved(repository, publication, repository.tip(publication.branch)):
             raise RefusedError(
                 "already_published",
                 f"{clean(publication.branch)} has moved to {publication.new[:12]} already; resume, then publish back",
@@ -165,13 +165,6 @@ def _check_branches(attempt: Attempt) -> None:
                 f"{clean(attempt.publication.branch)} is not checked out in {clean(str(worktree.path))} any more, "
                 "or an operation is in progress there; go back to it, then resume",
             )
-
-
-def _reaches(repository: Repository, new: str, tip: str | None) -> bool:
-    """Return whether ``tip`` is ``new`` or a later commit on it: then the branch had moved before it moved on."""
-    if tip is None:
-        return False
-    return tip == new or repository.git.run("merge-base", "--is-ancestor", new, tip, ok=(0, 1, 128)).status == 0
 
 
 def _edits(journal: _Journal, follower: Follower) -> Mapping[bytes, Edit]:

@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from rollcage.core.clock import SystemClock
 from rollcage.core.config import Level, Settings
 from rollcage.core.execute.runner import carry_out, start_rollback, work_for
 from rollcage.core.execute.safe import make_safe
+from rollcage.core.fleet.runs import Run, register
 from rollcage.core.gitrepo.repository import Repository
 from rollcage.core.model import (
+    AgentState,
     CheckRuns,
     Diagnosis,
     Finding,
     Incident,
     IncidentState,
+    OptionType,
+    PlanStep,
     Reach,
+    RecoveryPlan,
     Rollback,
     Severity,
     Suspect,
     Verdict,
 )
 from rollcage.core.plan.options import build_options
+from rollcage.core.plan.recovery import recovery_steps
 from rollcage.core.services import Services, open_services
+from rollcage.core.store.inbox import connect
 from rollcage.core.store.paths import RepositoryPaths
 from rollcage.core.store.store import Store
 from tests.conftest import git
@@ -35,6 +45,7 @@ GOOD, BAD = LINES, edited(LINES, 3, "the fault")
 MINE = edited(BAD, 15, "not committed")
 """An edit of somebody's in the very file that goes back."""
 AFTER = edited(GOOD, 15, "not committed")
+AT = datetime(2026, 11, 20, 14, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -159,7 +170,63 @@ def diagnosis_of(
     )
 
 
-def begin(scene: Scene, bad: str, **settings: object) -> Rollback:
+Shape = Callable[[Scene, RecoveryPlan], RecoveryPlan]
+
+
+def one_commit(scene: Scene, plan: RecoveryPlan) -> RecoveryPlan:
+    return plan
+
+
+def whole_agent(scene: Scene, plan: RecoveryPlan) -> RecoveryPlan:
+    """Return the plan that also lets the executor start from nothing."""
+    kind = OptionType.FULL_AGENT_RESET
+    return replace(plan, type=kind, steps=_steps(kind, reset=["executor"]))
+
+
+def history(scene: Scene, plan: RecoveryPlan) -> RecoveryPlan:
+    """Return the plan that moves the branch back to its first commit."""
+    first, *later = git(scene.top, "rev-list", "--reverse", "main").split()
+    kind = OptionType.BRANCH_RESET
+    return replace(
+        plan, type=kind, tree=scene.tree(first), targets=tuple(later), rewrite=True, steps=_steps(kind), loses="lose it"
+    )
+
+
+def only_restart(scene: Scene, plan: RecoveryPlan) -> RecoveryPlan:
+    """Return the plan that changes no code."""
+    kind = OptionType.RESTART_ONLY
+    return replace(plan, type=kind, tree=None, targets=(), message="", steps=_steps(kind, has_checks=False))
+
+
+def _steps(kind: OptionType, *, has_checks: bool = True, **more: Any) -> tuple[PlanStep, ...]:
+    return tuple(recovery_steps(kind, ["executor"], has_checks=has_checks, **more))
+
+
+SHAPES: dict[str, Shape] = {
+    "one_commit": one_commit,
+    "whole_agent": whole_agent,
+    "history": history,
+    "only_restart": only_restart,
+}
+"""A plan of every shape that the executor carries out, made from the plan of one commit. Add to it for a new step."""
+
+
+def give_worktree(scene: Scene) -> Path:
+    """Give the executor a working tree and branch of its own, ahead of the fleet's, with uncommitted work in it."""
+    own = scene.place / "own"
+    git(scene.top, "worktree", "add", "-q", "-b", "agents/executor", str(own), "main")
+    (own / "idea").write_text("idea\n")
+    git(own, "add", "idea")
+    git(own, "commit", "-q", "-m", "idea\n\nAgent: executor\n")
+    (own / "plan").write_text("plan\nmore\nnot committed\n")
+    (own / "scratch").write_text("untracked\n")
+    run = Run("executor-1", "executor", ("true",), str(own), 1, 0.0, "another boot", None, AgentState.COMPLETED, AT, "")
+    with closing(connect(str(scene.paths.inbox_db))) as inbox:
+        register(inbox, replace(run, exit_code=0))
+    return own
+
+
+def begin(scene: Scene, bad: str, shape: Shape = one_commit, **settings: object) -> Rollback:
     """Plan the rollback of ``bad`` and write it into the journal; nothing has happened yet."""
     services = scene.services(**settings)
     try:
@@ -169,7 +236,7 @@ def begin(scene: Scene, bad: str, **settings: object) -> Rollback:
         services.checks.run_all(tip, scene.tree())
         pairs = build_options(services, incident, diagnosis_of(incident, bad))
         services.store.save_options(incident.id, pairs)
-        return start_rollback(services, pairs[0][1], approved_by="engine")
+        return start_rollback(services, shape(scene, pairs[0][1]), approved_by="engine")
     finally:
         services.store.close()
 
