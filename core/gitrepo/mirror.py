@@ -11,7 +11,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -25,6 +25,8 @@ from .repository import Repository
 
 KEPT_REFS = "refs/rollcage/kept"
 """What lies under here is whole within the mirror: it does not need the user's objects."""
+BRANCHES = "refs/rollcage/branches"
+"""Below it the mirror knows where each branch of the user's was, when it was last looked at."""
 _LEFT_S = 86_400.0
 """What lies in the folder for work for so long, in seconds, was left by a kill."""
 
@@ -115,6 +117,31 @@ class Mirror:
                 self.git.run(*durably, "update-ref", "--stdin", stdin=updates.encode())
         return list(wanted)
 
+    def keep_branches(self) -> bool:
+        """Keep all that the user's branches and working trees have, and where each branch is.
+
+        Returns whether any of it was new. Cheap where nothing has moved. So even ``rm -rf .git`` loses no commit that was
+        there at the last look. Raises GitError, StoreError; nothing is forgotten where the user's repository has lost
+        its branches.
+        """
+        repository = self.repository
+        listing = ("for-each-ref", "--format=%(objectname) %(refname:lstrip=2)", "refs/heads")
+        theirs = dict(_pairs(repository.git.run(*listing).out))
+        if not theirs:
+            return False
+        ours = dict(_pairs(self.git.run(*listing[:1], "--format=%(objectname) %(refname:lstrip=3)", BRANCHES).out))
+        heads = {worktree.head for worktree in repository.worktrees() if worktree.head} - set(theirs.values())
+        kept = self.git.run("for-each-ref", "--format=%(refname:lstrip=-1)", f"{KEPT_REFS}/engine").out.decode().split()
+        if ours == theirs and heads <= set(kept):
+            return False
+        self.keep_all([*dict.fromkeys(theirs.values()), *sorted(heads)], "engine")
+        gone = [b"delete %s/%s\n" % (BRANCHES.encode(), name) for name in ours.keys() - theirs.keys()]
+        # In two goes: git makes no branch a/b in the one that removes the branch a.
+        for lines in (gone, [b"update %s/%s %s\n" % (BRANCHES.encode(), *item) for item in _as_bytes(theirs)]):
+            if lines:
+                self.git.run("-c", "core.fsync=all", "update-ref", "--stdin", stdin=b"".join(lines))
+        return True
+
     @contextmanager
     def _locked(self) -> Iterator[None]:
         try:
@@ -132,6 +159,18 @@ class Mirror:
             _write(ours, theirs.read_bytes())
         else:
             ours.unlink(missing_ok=True)
+
+
+def _pairs(listed: bytes) -> Iterator[tuple[bytes, str]]:
+    """Yield (name, object id) of lines ``ID NAME``."""
+    for line in listed.splitlines():
+        oid, _, name = line.partition(b" ")
+        yield name, oid.decode()
+
+
+def _as_bytes(named: Mapping[bytes, str]) -> Iterator[tuple[bytes, bytes]]:
+    for name, oid in named.items():
+        yield name, oid.encode()
 
 
 def lay_out(

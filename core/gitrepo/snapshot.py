@@ -1,7 +1,8 @@
 """Snapshots: all that is uncommitted, and where everything stands, kept in ``mirror.git`` byte for byte.
 
 For every working tree: the raw index and the blobs of all its stages, the files of operations in progress, the raw
-bytes of changed and untracked files (no filters, any name), executable bits and symbolic links; and all refs and HEADs.
+bytes of changed and untracked files (no filters, any name), executable bits and symbolic links; and all refs and HEADs,
+with what they reach, git's configuration and the user's hooks: `rollcage.core.gitrepo.rebuild` makes a ``.git`` of it.
 Not kept: ignored files, empty folders, files that are neither regular nor links, permissions beyond the executable bit.
 Nested repositories, submodules among them, are named in a warning and not looked into. A line-ending difference that
 git itself takes for no change is none here.
@@ -22,18 +23,20 @@ from ..clock import iso
 from ..errors import GitError
 from ..text import clean
 from .content import CHUNK, ChangedWhileReadError, Reader
-from .git import Git
+from .git import IDENTITY, Git
 from .mirror import Mirror
 from .objects import read_commits
 from .paths import shown
 from .repository import Repository, Worktree
 from .survey import Survey, commits_in, state_files, survey
 from .vault import Vault, read_manifest
-from .working_files import DIRECTORY, OTHER, kind, place
+from .working_files import DIRECTORY, OTHER, kind, mode_of, place
 
 SNAPSHOTS = "refs/rollcage/snapshots"
 
 _ATTEMPTS = 3
+_KEPT = (b"refs/heads/", b"refs/tags/", b"refs/remotes/")
+_TAGS = "refs/tags/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,7 @@ def take(repository: Repository, mirror: Mirror, name: str, at: datetime) -> Git
     with Vault(mirror, f"{SNAPSHOTS}/{name}", at) as vault:
         manifest, commits = _describe(repository, vault)
         kept = _keep_history(mirror, commits)
+        mirror.keep_all([oid for name, oid in manifest["refs"].items() if name.startswith(_TAGS)], "tag")
         manifest |= {"name": name, "at": iso(at), "history": kept}
         commit = vault.commit(manifest, f"Snapshot {name}")
     files = [file["what"] for worktree in manifest["worktrees"] for file in worktree["files"]]
@@ -105,6 +109,7 @@ def _describe(repository: Repository, reader: Reader) -> tuple[dict[str, Any], l
         "repository": shown(os.fsencode(repository.top)),
         "head": head,
         "refs": refs,
+        "common": _common(repository, reader, warnings),
         "worktrees": worktrees,
         "warnings": warnings,
     }
@@ -215,15 +220,30 @@ def _state(
     return files, commits
 
 
+def _common(repository: Repository, reader: Reader, warnings: list[str]) -> dict[str, Any]:
+    """Give ``reader`` the configuration and the hooks, which are nowhere else; return them by name."""
+    folder = repository.common_dir
+    hooks = sorted(hook for hook in (folder / "hooks").glob("*") if hook.is_file() and hook.suffix != ".sample")
+    files = {}
+    for file in (folder / "config", folder / "info/exclude", folder / "info/attributes", *hooks):
+        if not file.is_file():
+            continue
+        kept = _taken(reader, file, f"git's {file.name}", warnings)
+        if kept is not None:
+            mode = mode_of(file.lstat().st_mode)
+            files[shown(os.fsencode(file.relative_to(folder)))] = {"mode": mode, **kept}
+    return files
+
+
 def _refs(repository: Repository) -> tuple[dict[str, str], list[str]]:
-    """Return all refs with what they point to, and the commits of branches and stashes."""
+    """Return all refs with what they point to, and what is worth keeping of that: all but notes and the like."""
     refs: dict[str, str] = {}
     tips = []
     listed = repository.git.run("for-each-ref", "--format=%(objectname) %(refname) %(symref)").out
     for line in listed.splitlines():
         oid, name, target = line.split(b" ")
         refs[shown(name)] = f"ref: {shown(target)}" if target else oid.decode()
-        if name.startswith(b"refs/heads/") or name == b"refs/stash":
+        if name.startswith(_KEPT) or name == b"refs/stash":
             tips.append(oid.decode())
     if "refs/stash" in refs:
         tips += repository.git.text("rev-list", "--walk-reflogs", "refs/stash", "--").split()
@@ -240,11 +260,11 @@ def _keep_history(mirror: Mirror, ids: Sequence[str]) -> str:
     parents = dict.fromkeys(commit.sha for commit in read_commits(mirror, ids).values())
     if not parents:
         return ""
-    arguments = [word for sha in parents for word in ("-p", sha)]
-    tree = mirror.git.text("mktree", stdin=b"")
     # Without a time of its own: while the branches stand still, one is enough for all snapshots.
-    timeless = {"GIT_AUTHOR_DATE": "@0 +0000", "GIT_COMMITTER_DATE": "@0 +0000"}
-    joint = mirror.git.text("commit-tree", tree, *arguments, "-m", "What snapshots refer to", env=timeless)
+    who = f"{IDENTITY[0]} <{IDENTITY[1]}> 0 +0000"
+    lines = [f"tree {mirror.git.text('mktree', stdin=b'')}", *(f"parent {sha}" for sha in parents)]
+    lines += [f"author {who}", f"committer {who}", "", "What snapshots refer to", ""]
+    joint = mirror.git.text("hash-object", "-t", "commit", "-w", "--stdin", stdin="\n".join(lines).encode())
     mirror.keep(joint, "snapshot")
     return joint
 
