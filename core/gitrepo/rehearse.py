@@ -32,6 +32,8 @@ class Reversal:
     """The commit before the oldest target, to which it goes back; empty: none (a first commit), or not known."""
     alternatives: tuple[Reversal, ...] = ()
     """One for each parent of a merge whose way back is not known."""
+    finely: tuple[str, ...] = ()
+    """The files in which lines were merged by their words: `rollcage.core.gitrepo.finely`."""
 
 
 def rehearse_reverts(

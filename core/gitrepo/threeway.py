@@ -8,13 +8,14 @@ merges are done; only the trees and blobs that result stay, in the mirror.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import GitError, StoreError
 from ..text import clean
 from .attributes import attributes
+from .entries import Entry
 from .git import Git
 from .mirror import Mirror, lay_out
 from .objects import empty_tree
@@ -31,11 +32,26 @@ class Merge:
 
 
 @dataclass(frozen=True, slots=True)
+class Unmerged:
+    """A path that git could not merge, with what each side has there; None: nothing."""
+
+    path: bytes
+    base: Entry | None
+    ours: Entry | None
+    theirs: Entry | None
+    kinds: tuple[str, ...]
+    """What git calls the conflict, such as ``CONFLICT (contents)``."""
+
+
+@dataclass(frozen=True, slots=True)
 class Merged:
     """The tree that results, or one readable line for each conflict."""
 
     tree: str | None
     conflicts: tuple[str, ...]
+    unmerged: tuple[Unmerged, ...] = ()
+    rest: str = ""
+    """With conflicts: the tree in which all is merged but these paths."""
 
 
 def merge_trees(mirror: Mirror, merges: Sequence[Merge], *, attributes_of: str) -> list[Merged]:
@@ -102,21 +118,37 @@ def _outcomes(out: bytes, sides: Sequence[tuple[str, str]]) -> Iterator[Merged]:
                 raise GitError("git merge-tree answered in a form that rollcage does not know; report this")
             yield Merged(tree, ())
             continue
-        stages: dict[str, str] = {}  # by path, such as "123": base, ours, theirs
+        stages: dict[str, dict[str, Entry]] = {}  # by path and stage: 1 base, 2 ours, 3 theirs
         while entry := next(words):
             about, _, path = entry.partition("\t")
-            stages[path] = stages.get(path, "") + about[-1]
+            mode, oid, stage = about.split(" ")
+            stages.setdefault(path, {})[stage] = Entry(mode, oid)
         texts: dict[str, str] = {}  # the first by path says most
+        kinds: dict[str, list[str]] = {}
         while count := next(words):
             paths = [next(words) for _ in range(int(count))]
             kind, message = next(words), next(words)
             if kind.startswith("CONFLICT"):
-                text = _readable(kind, message, stages.get(paths[0], ""))
+                kinds.setdefault(paths[0], []).append(kind)
+                text = _readable(kind, message, stages.get(paths[0], {}))
                 texts.setdefault(_plain(paths[0], ours, theirs), _plain(text, ours, theirs))
-        yield Merged(None, tuple(f"{_shown(path)}: {text}" for path, text in texts.items()))
+        conflicts = tuple(f"{_shown(path)}: {text}" for path, text in texts.items())
+        unmerged = tuple(
+            Unmerged(
+                path.encode("utf-8", "surrogateescape"),
+                found.get("1"),
+                found.get("2"),
+                found.get("3"),
+                tuple(kinds.pop(path, ())),
+            )
+            for path, found in stages.items()
+        )
+        # A conflict without stages at its path is told, and belongs to no file that could be merged more finely.
+        rest = tree if not kinds else ""
+        yield Merged(None, conflicts, unmerged, rest)
 
 
-def _readable(kind: str, message: str, stages: str) -> str:
+def _readable(kind: str, message: str, stages: Mapping[str, Entry]) -> str:
     """Return what stands in the way of a merge of what is (ours) with what is wanted (theirs)."""
     match kind:
         case "CONFLICT (contents)":
