@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..core.clock import iso
 from ..core.config import Level
 from ..core.coordination.leader import Leader
+from ..core.decide import REASONS
 from ..core.decisions import Answer, answer_to
 from ..core.engine import Engine
 from ..core.errors import ExitCode, LeaseError
@@ -71,9 +72,11 @@ class Printer:
             return
         try:
             print(line, flush=True)
-        except OSError:  # whoever read it has left; a rollback goes on all the same
+        except OSError as error:  # a rollback goes on all the same
             self._heard = False
             discard_output()
+            if not isinstance(error, BrokenPipeError):  # the reader has not left, but what it reads is lost
+                say(f"standard output cannot be written any more: {error.strerror}; rollcage audit has what follows")
 
 
 def sentence(event: Event) -> str:
@@ -103,7 +106,8 @@ def sentence(event: Event) -> str:
             )
         case "decision":
             text = f"{body.get('option') or body.get('incident')} {body.get('verdict')} by {body.get('by')}"
-            text += f": {body['reason']}" if body.get("reason") and body.get("verdict") != "edit" else ""
+            reason = str(body.get("reason") or "")
+            text += f": {REASONS.get(reason, reason)}" if reason and body.get("verdict") != "edit" else ""
         case "phase":
             done = "snapshot " + str(body["snapshot"]) if body.get("snapshot") else ""
             text = f"{body.get('incident')} phase {body.get('phase')} {body.get('state')} {done}"
@@ -115,7 +119,7 @@ def sentence(event: Event) -> str:
             text = f"{body.get('rollback')} {body.get('state')}" + (f": {body['note']}" if body.get("note") else "")
         case "agent":
             text = f"{body.get('agent')} {body.get('action')} by {body.get('by')}"
-            text += f": {body['why']}" if body.get("why") else ""
+            text += f": {body['why']}" if body.get("why") not in {None, "", f"by {body.get('by')}"} else ""
             text += f" (not frozen: {body['not_frozen']})" if body.get("not_frozen") else ""
         case "alert":
             text = f"{body.get('severity')}: {body.get('text')}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from ..core.progress import in_words
 from .output import moment
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def incident_lines(store: Store, incident: Incident) -> Iterator[str]:
             f"option {option.rank}: {option.id}  {option.type}  {option.risk_level} {option.risk_points}/10  "
             f"{'applies' if option.rehearsal.applies else 'does not apply'}  plan {plan.plan_hash[:12]}"
         )
-    for decision in store.decisions(incident=incident.id):
+    for decision in map(in_words, store.decisions(incident=incident.id)):
         subject = f"{moment(decision.at)}  {decision.option}"
         yield f"decision: {subject}  {decision.verdict} by {decision.by}  {decision.reason}"
 
@@ -66,7 +67,13 @@ def diagnosis_lines(diagnosis: Diagnosis) -> Iterator[str]:
     if len(others) > SUSPECTS:
         yield f"  and {len(others) - SUSPECTS} likelier to be innocent; --json lists all"
     reach = diagnosis.reach
-    for name, values in (("files", reach.files), ("agents", reach.agents), ("tables", reach.tables)):
+    for name, values in (
+        ("files", reach.files),
+        ("agents", reach.agents),
+        ("tables", reach.tables),
+        ("unfinished hand-overs", reach.handovers),
+        ("locks", reach.locks),
+    ):
         if values:
             yield f"  reaches {name}: {', '.join(values)}"
     runs = diagnosis.check_runs
@@ -107,7 +114,7 @@ def option_lines(option: RollbackOption, plan: RecoveryPlan) -> Iterator[str]:
 
 def _outcome(check: CheckOutcome) -> str:
     verdict = {True: "passed", False: "failed", None: "no verdict"}[check.passed]
-    return f"{verdict} ({check.runs} runs, {check.duration_s:.1f} s)"
+    return f"{verdict} ({check.runs} run{'' if check.runs == 1 else 's'}, {check.duration_s:.1f} s)"
 
 
 def rollback_lines(store: Store, rollback: Rollback) -> Iterator[str]:

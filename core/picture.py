@@ -31,7 +31,7 @@ from .model import (
     Signal,
     SignalKind,
 )
-from .progress import activity, level_of_engine, warnings_of_engine
+from .progress import activity, in_words, level_of_engine, warnings_of_engine
 from .status import View, agent_statuses, overall_health
 from .text import clean
 
@@ -156,7 +156,7 @@ class Picture:
             incident=incident,
             diagnosis=store.diagnosis(incident.id),
             options=tuple(OptionView(option, plan) for option, plan in store.options(incident.id)),
-            decisions=tuple(store.decisions(incident=incident.id)),
+            decisions=tuple(in_words(each) for each in store.decisions(incident=incident.id)),
             rollbacks=rollbacks,
             activity=activity(store, incident.id),
         )

@@ -7,9 +7,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from .codec import canonical, to_json
+from .decide import REASONS
 from .decisions import ENGINE
 from .detect.intake import incident_body
-from .model import ENDED_STATES, DecisionVerdict, Incident, IncidentState, RecoveryPlan, RollbackOption
+from .model import (
+    ENDED_STATES,
+    Decision,
+    DecisionVerdict,
+    Incident,
+    IncidentState,
+    RecoveryPlan,
+    RollbackOption,
+)
 from .services import Services
 from .store.store import Store
 
@@ -40,6 +49,12 @@ def record_decision(
         store.take_decision(decision.id)
         store.append_event("decision", to_json(replace(decision, taken=True)))
         store.audit(ENGINE, f"decision_{verdict.value}", option or incident.id, code)
+
+
+def in_words(decision: Decision) -> Decision:
+    """Return ``decision`` with its reason as people say it: a code's sentence; of an edit not the whole new plan."""
+    reason = "" if decision.verdict is DecisionVerdict.EDIT else REASONS.get(decision.reason, decision.reason)
+    return replace(decision, reason=reason)
 
 
 def announce(store: Store, option: RollbackOption, plan: RecoveryPlan) -> None:

@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 def diagnose(context: Context, incident: str | None, as_json: bool) -> int:
     """Diagnose INCIDENT now, with the checks; changes nothing.
 
-    Default: the newest open one.
+    Default: the newest open one, else the newest.
     """
     from ...core.diagnose.diagnose import diagnose as find_out
     from ..describe import diagnosis_lines
     from .lists import body
 
-    found = _incidents(context, incident)[:1]
+    found = (_incidents(context, incident) or context.store.incidents(limit=1))[:1]
     if not found:
-        raise UsageError("there is no open incident to diagnose; rollcage --auto --once looks for one")
+        raise UsageError("there is no incident to diagnose; rollcage --auto --once looks for one")
     progress = say if context.interactive else _quietly
     diagnosis = find_out(context.services(), found[0], progress=progress, stop=threading.Event())
     if as_json:
