@@ -65,7 +65,7 @@ def test_a_board_has_all_that_is_known_of_an_incident(wall: Wall) -> None:
     (view,) = board.incidents
     assert view.diagnosis is not None
     assert [each.option.id for each in view.options] == [f"opt-1.{n}" for n in range(1, len(view.options) + 1)]
-    assert [decision.reason for decision in view.decisions] == ["level_propose"]
+    assert [decision.reason for decision in view.decisions] == ["level propose: a human decides"]
     assert (board.health, board.needs_you, board.branch) == (Health.CRITICAL, 1, "main")
     assert [(status.name, status.health) for status in board.agents] == [
         ("executor", Health.CRITICAL),
