@@ -9,20 +9,25 @@ down here to be argued with, not fitted to data:
 | committed at most 5 min / 30 min / 2 h / a day before the trouble / earlier | 8 / 4 / 2 / 1 / 0.5 |
 | committed over a minute after it | 0.05 |
 | changed a file that the failing tests or their traceback name | 10 |
+| else changed a file that a failing test is named after | 4 |
 | by an agent that is in trouble | 4 |
 | by an agent that was found guilty before | 1.5 each time, at most 3 |
 | size: 10 / 100 / 1,000 lines changed | 1.3 / 1.5 / 1.8 (1 + log10 of the lines / 4, to 2 at most) |
+| changed nothing but tests or the settings of checks: none that the failing tests name / no check fails | 0.5 / 0.3 |
 | changed nothing but documentation | 0.3 |
 | changed nothing itself (an empty commit, a clean merge) | 0.3 |
+
+What a commit says about itself is no evidence: neither a frightening message nor an innocent one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from math import log10
 
 from ..model import Commit, Suspect
+from .files import Named, is_check_setting, is_documentation, is_test
 
 _BEFORE: tuple[tuple[timedelta, float], ...] = (
     (timedelta(minutes=5), 8.0),
@@ -31,9 +36,13 @@ _BEFORE: tuple[tuple[timedelta, float], ...] = (
     (timedelta(days=1), 1.0),
 )
 _EARLIER, _AFTER = 0.5, 0.05
-_SLACK = timedelta(minutes=1)
-_NAMED, _IN_TROUBLE, _GUILTY, _GUILTY_MOST, _HARMLESS = 10.0, 4.0, 1.5, 3.0, 0.3
-_DOCUMENTATION = (".md", ".rst", ".txt", ".adoc")
+SLACK = timedelta(minutes=1)
+"""Clocks differ, and trouble is noticed late: a commit may come so long after the trouble and still be its cause."""
+_NAMED, _TESTED, _IN_TROUBLE, _GUILTY, _GUILTY_MOST = 10.0, 4.0, 4.0, 1.5, 3.0
+_TESTS_ONLY, _HARMLESS = 0.5, 0.3
+
+_Weight = tuple[float, str]
+"""A factor, and the evidence in words; without words it is not worth a line."""
 
 
 def rank(
@@ -42,80 +51,90 @@ def rank(
     *,
     agents: Sequence[str] = (),
     failing_files: Sequence[str] = (),
+    failing_tests: Sequence[str] = (),
+    check: str = "",
     troubles: Mapping[str, str] | None = None,
     guilty: Mapping[str, int] | None = None,
 ) -> tuple[Suspect, ...]:
     """Return ``commits`` (newest first) as suspects, the likeliest first; their probabilities sum to less than 1.
 
-    ``onset`` is when the trouble began (``None``: unknown), ``agents`` those in trouble, ``failing_files`` the files
-    that the failing tests or their traceback name (a longer or shorter path of the same file counts), ``troubles``
+    ``onset`` is when the trouble began (``None``: unknown); with ``check``, the name of a failing one, when it was seen
+    to fail. ``agents`` are those in trouble, ``failing_files`` the files that the failing tests or their traceback name
+    (a longer or shorter path of the same file counts), ``failing_tests`` the tests by their JUnit names, ``troubles``
     what is wrong by agent (``memory climbs``), ``guilty`` how often an agent's commit was the confirmed culprit.
-    Equal ones stay in the order given.
+    Equal ones stay in the order given. Takes time in proportion to the commits' files.
     """
-    weighed = [
-        (commit, *_weigh(commit, onset, agents, failing_files, troubles or {}, guilty or {})) for commit in commits
-    ]
+    named = Named(failing_files, failing_tests)
+    weighed = []
+    for commit in commits:
+        weights = [
+            *_files(commit, named, has_check=bool(check or failing_files or failing_tests)),
+            *_time(commit, onset, check),
+            *_agent(commit, agents, troubles or {}, guilty or {}),
+            *_size(commit),
+        ]
+        odds = 1.0
+        for factor, _ in weights:
+            odds *= factor
+        weighed.append((commit, odds, tuple(words for _, words in weights if words)))
     total = 1.0 + sum(odds for _, odds, _ in weighed)
     suspects = [
-        Suspect(commit.sha, commit.agent, odds / total, tuple(evidence), commit.summary, commit.at)
+        Suspect(commit.sha, commit.agent, odds / total, evidence, commit.summary, commit.at)
         for commit, odds, evidence in weighed
     ]
     return tuple(sorted(suspects, key=lambda suspect: -suspect.probability))
 
 
-def _weigh(
-    commit: Commit,
-    onset: datetime | None,
-    agents: Sequence[str],
-    failing_files: Sequence[str],
-    troubles: Mapping[str, str],
-    guilty: Mapping[str, int],
-) -> tuple[float, list[str]]:
-    odds, evidence = 1.0, []
-    named = [file for file in commit.files if any(_same_file(file, other) for other in failing_files)]
-    if named:
-        odds *= _NAMED
-        more = f" and {len(named) - 2} more" if len(named) > 2 else ""
-        evidence.append(f"changed {', '.join(named[:2])}{more}, named by the failing tests")
-    if onset is not None:
-        odds *= _time(onset - commit.at)
-        evidence.append(_when(onset - commit.at))
+def _files(commit: Commit, named: Named, *, has_check: bool) -> Iterator[_Weight]:
+    guilty = [file for file in commit.files if named.has(file)]
+    if guilty:
+        more = f" and {len(guilty) - 2} more" if len(guilty) > 2 else ""
+        yield _NAMED, f"changed {', '.join(guilty[:2])}{more}, named by the failing tests"
+    elif tested := next((file for file in commit.files if named.tested_by(file)), ""):
+        yield _TESTED, f"changed {tested}, after which the failing {named.tested_by(tested)} is named"
+    if not commit.files:
+        yield _HARMLESS, "changed no file by itself"
+    elif all(map(is_documentation, commit.files)):
+        yield _HARMLESS, "changed documentation only"
+    elif all(is_test(file) or is_check_setting(file) for file in commit.files):
+        tests, settings = any(map(is_test, commit.files)), any(map(is_check_setting, commit.files))
+        what = " and ".join(["tests"] * tests + ["the settings of checks"] * settings)
+        factor = (1.0 if guilty else _TESTS_ONLY) if has_check else _HARMLESS
+        yield factor, f"changed {what} only{': the test itself may be wrong' if guilty else ''}"
+
+
+def _time(commit: Commit, onset: datetime | None, check: str) -> Iterator[_Weight]:
+    if onset is None:
+        return
+    before = onset - commit.at
+    event = f"{check} was seen to fail" if check else "the trouble began"
+    if before < -SLACK:
+        yield _AFTER, f"{_span(before)} after {event}, so hardly its cause"
+        return
+    factor = next((factor for limit, factor in _BEFORE if before <= limit), _EARLIER)
+    yield factor, f"{_span(before)} before {event}" if before >= timedelta(seconds=1) else f"just as {event}"
+
+
+def _agent(
+    commit: Commit, agents: Sequence[str], troubles: Mapping[str, str], guilty: Mapping[str, int]
+) -> Iterator[_Weight]:
     if commit.agent and commit.agent in agents:
-        odds *= _IN_TROUBLE
         trouble = troubles.get(commit.agent)
-        evidence.append(f"by {commit.agent}, " + (f"whose {trouble}" if trouble else "which is in trouble"))
+        yield _IN_TROUBLE, f"by {commit.agent}, " + (f"whose {trouble}" if trouble else "which is in trouble")
     times = guilty.get(commit.agent or "", 0)
     if times:
-        odds *= min(_GUILTY**times, _GUILTY_MOST)
-        evidence.append(f"by {commit.agent}, found guilty {times} time{'s' if times > 1 else ''} before")
-    if not commit.files:
-        odds *= _HARMLESS
-        evidence.append("changed no file by itself")
-    elif all(file.lower().endswith(_DOCUMENTATION) for file in commit.files):
-        odds *= _HARMLESS
-        evidence.append("changed documentation only")
-    odds *= min(2.0, 1 + log10(1 + commit.lines) / 4)
-    if commit.lines >= 500:
-        evidence.append(f"large: {commit.lines:,} lines")
-    return odds, evidence
+        words = f"by {commit.agent}, found guilty {times} time{'s' if times > 1 else ''} before"
+        yield min(_GUILTY**times, _GUILTY_MOST), words
 
 
-def _time(before: timedelta) -> float:
-    if before < -_SLACK:
-        return _AFTER
-    return next((factor for limit, factor in _BEFORE if before <= limit), _EARLIER)
+def _size(commit: Commit) -> Iterator[_Weight]:
+    words = f"large: {commit.lines:,} lines" if commit.lines >= 500 else ""
+    yield min(2.0, 1 + log10(1 + commit.lines) / 4), words
 
 
-def _when(before: timedelta) -> str:
-    seconds = abs(before.total_seconds())
-    for unit, size in (("days", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
-        if seconds >= 2 * size or unit == "s":
-            return (
-                f"{seconds / size:.0f} {unit} {'after' if before.total_seconds() < 0 else 'before'} the trouble began"
-            )
-    raise AssertionError("unreachable")
-
-
-def _same_file(first: str, second: str) -> bool:
-    """Return whether two paths name one file as far as both tell: ``/scratch/7/calc.py`` and ``calc.py`` do."""
-    return first == second or first.endswith("/" + second) or second.endswith("/" + first)
+def _span(span: timedelta) -> str:
+    seconds = abs(span.total_seconds())
+    unit, size = next(
+        (each for each in (("days", 86_400), ("h", 3_600), ("min", 60)) if seconds >= 2 * each[1]), ("s", 1)
+    )
+    return f"{seconds / size:.0f} {unit}"
