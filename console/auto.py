@@ -19,11 +19,13 @@ from ..core.engine import Engine
 from ..core.errors import ExitCode, LeaseError
 from ..core.model import Decision, Event
 from ..core.outcome import Outcome
+from ..core.progress import activity
 from ..core.status import health_report
 from ..core.text import clean
 from .diagnostics import discard_output, say
 
 if TYPE_CHECKING:
+    from ..core.store.store import Store
     from .context import Context
 
 T = TypeVar("T")
@@ -77,6 +79,23 @@ class Printer:
             discard_output()
             if not isinstance(error, BrokenPipeError):  # the reader has not left, but what it reads is lost
                 say(f"standard output cannot be written any more: {error.strerror}; rollcage audit has what follows")
+
+
+class Progress:
+    """Tells whoever sits at the terminal what is being found out, a line for each change: a search takes minutes."""
+
+    def __init__(self, store: Store) -> None:
+        """Take where the activity is written."""
+        self._store = store
+        self._told: dict[str, str] = {}
+
+    def catch_up(self) -> None:
+        """Tell what is new."""
+        for incident in self._store.incidents(open_only=True):
+            text = activity(self._store, incident.id)
+            if text and text != self._told.get(incident.id):
+                say(f"{incident.id} {text}")
+            self._told[incident.id] = text
 
 
 def sentence(event: Event) -> str:
@@ -168,7 +187,8 @@ def run_auto(context: Context, once: bool, settle: float, as_json: bool, level: 
         with leave_on_signals(engine.leaving) as came:
             if not once:
                 return _serve(engine, printer, context, came)
-            code = _once(engine, printer, settle, came)
+            progress = _nothing if as_json or not context.interactive else Progress(context.store).catch_up
+            code = _once(engine, printer, settle, came, progress)
         if not as_json and code in _NEEDS_YOU:
             for advice in health_report(context.view, context.clock.now()).recommendations:
                 say(advice)
@@ -236,9 +256,19 @@ def _serve(engine: Engine, printer: Printer, context: Context, came: list[int]) 
     return ExitCode.INTERRUPTED if signal.SIGINT in came else ExitCode.DONE
 
 
-def _once(engine: Engine, printer: Printer, settle: float, came: list[int]) -> int:
+def _nothing() -> None:
+    """Tell no progress: nobody watches."""
+
+
+def _once(
+    engine: Engine, printer: Printer, settle: float, came: list[int], progress: Callable[[], None] = _nothing
+) -> int:
+    def meanwhile() -> None:
+        printer.catch_up()
+        progress()
+
     try:
-        outcome = _in_thread(lambda: engine.run_once(settle), printer.catch_up)
+        outcome = _in_thread(lambda: engine.run_once(settle), meanwhile)
     finally:
         printer.catch_up()
     if came and outcome.result in {"waiting", "healthy"}:  # it did not come to see the whole

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from rollcage.console.auto import Printer, answered, run_auto, sentence
+from rollcage.console.auto import Printer, Progress, answered, run_auto, sentence
 from rollcage.console.board_reader import BoardReader
 from rollcage.console.context import Context
 from rollcage.console.engine_host import EngineHost
@@ -24,6 +24,7 @@ from rollcage.core.config import Level
 from rollcage.core.coordination.leader import Leader
 from rollcage.core.errors import ExitCode, LeaseError
 from rollcage.core.model import Event, Hold, IncidentState, RollbackState
+from rollcage.core.progress import save_activity
 from tests.conftest import git
 from tests.loop import GOOD, Shop, eventually
 from tests.test_engine import Gate
@@ -102,6 +103,19 @@ def test_nothing_comes_behind_the_outcome_though_others_write(shop: Shop, capsys
     store.append_event("agent", {"agent": "a"})
     printer.end_with("outcome", {"result": "healthy"}, "healthy")
     assert [line["event"] for line in lines(capsys)] == ["agent", "outcome"]
+
+
+def test_whoever_sits_at_the_terminal_is_told_each_progress_once(
+    shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop.incident(shop.finding(agent="executor"))
+    progress = Progress(shop.store)
+    progress.catch_up()
+    for text in ("diagnosing", "diagnosing", "", "diagnosing", "rehearsing the options"):
+        save_activity(shop.store, "inc-1", text)
+        progress.catch_up()
+    told = ["diagnosing", "diagnosing", "rehearsing the options"]
+    assert capsys.readouterr().err.splitlines() == [f"rollcage: inc-1 {text}" for text in told]
 
 
 def test_people_get_sentences_and_the_result_in_a_word(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
