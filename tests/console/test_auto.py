@@ -109,10 +109,10 @@ def test_whoever_sits_at_the_terminal_is_told_each_progress_once(
     shop: Shop, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shop.incident(shop.finding(agent="executor"))
-    progress = Progress(shop.store)
+    progress = Progress(shop.services.store)
     progress.catch_up()
     for text in ("diagnosing", "diagnosing", "", "diagnosing", "rehearsing the options"):
-        save_activity(shop.store, "inc-1", text)
+        save_activity(shop.services.store, "inc-1", text)
         progress.catch_up()
     told = ["diagnosing", "diagnosing", "rehearsing the options"]
     assert capsys.readouterr().err.splitlines() == [f"rollcage: inc-1 {text}" for text in told]
