@@ -1,0 +1,331 @@
+"""The parts of the change that would be taken back: files, hunks, pieces of a hunk, each with a name that stays.
+
+A part is named from the targets alone, so a plan can list parts and anybody finds the same ones again: ``calc.py`` is
+all that was done to the file, ``calc.py#2`` the second hunk of it, ``calc.py#2.1`` the first piece of that. Where the
+targets do not follow one another directly, the commit stands before it: ``0123456789ab:calc.py#2``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from .entries import Entry
+from .finely import merge_finely
+from .mirror import Mirror
+from .objects import read_blobs
+from .paths import raw, shown
+from .rehearse import Reversal
+from .threeway import Merge
+from .token_merge import lines, token_edits, tokens
+from .tree_edits import edited_tree, write_blobs
+from .ways import Series, Way, read_series
+
+_BIG_FILE = "core.bigFileThreshold=5m"
+"""Above it git calls a file binary; it is one part then."""
+MOST_LINES = 40
+"""A longer addition is not taken apart line by line."""
+_HUNK = re.compile(rb"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
+
+
+class PartKind(StrEnum):
+    """How fine a part is."""
+
+    FILE = "file"
+    HUNK = "hunk"
+    PIECE = "piece"
+    """Words within changed lines, or single lines of an addition."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Something that the targets did, which can be taken back by itself."""
+
+    name: str
+    path: str
+    """The file as the targets left it, as git shows it."""
+    kind: PartKind
+    within: str
+    """The name of the coarser part that it belongs to; empty for a file."""
+    start: int
+    """Its first line in the file as the targets left it, from 1."""
+    gone: bytes
+    """The text that goes; empty for a file that is no text."""
+    back: bytes
+    """The text that comes back."""
+    added: bool = False
+    """The targets added the whole file."""
+    replaces: tuple[int, int] = (0, 0)
+    """Where ``gone`` lies in the file as the targets left it: from this byte up to that one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What taking some parts back gives, and from which tree to which each step went: for `lines_lost`."""
+
+    reversal: Reversal
+    ways: tuple[Way, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What the targets did to one file: ``old`` is before them, ``new`` after."""
+
+    prefix: str
+    old_path: bytes
+    path: bytes
+    old: Entry | None
+    new: Entry | None
+    hunks: tuple[Part, ...] = ()
+    text: bytes = field(default=b"", repr=False)
+    before: bytes = field(default=b"", repr=False)
+
+    @property
+    def name(self) -> str:
+        text = shown(self.path)
+        quoted = f'"{text}"' if not text.startswith('"') and ("#" in text or ":" in text) else text
+        return self.prefix + quoted
+
+    @property
+    def part(self) -> Part:
+        return Part(
+            self.name,
+            shown(self.path),
+            PartKind.FILE,
+            "",
+            1,
+            self.text,
+            self.before,
+            self.old is None,
+            (0, len(self.text)),
+        )
+
+
+def parts_of(
+    mirror: Mirror, head: str, targets: Sequence[str], *, parents: Mapping[str, str] | None = None
+) -> list[Part]:
+    """Return the files and hunks of what the targets did, in the order of steps (newest first), paths and lines.
+
+    Empty: the targets cannot be taken back together at all (`rehearse_series` says why). A file without hunks only goes
+    as a whole: it is binary, a link, a submodule, was deleted by the targets, or changed only in mode or name. Raises
+    GitError.
+    """
+    series = read_series(mirror, head, targets, parents=parents)
+    return [
+        part for _, changes in _changes(mirror, series) for change in changes for part in (change.part, *change.hunks)
+    ]
+
+
+def pieces_of(hunk: Part) -> list[Part]:
+    """Return what a hunk can be split into: changed words, or the lines of an addition; fewer than two is none."""
+    found = []
+    if hunk.back:
+        parts = tokens(hunk.gone)
+        offsets = [0]
+        for part in parts:
+            offsets.append(offsets[-1] + len(part))
+        found = [
+            (offsets[edit.start], offsets[edit.end], b"".join(edit.new)) for edit in token_edits(hunk.gone, hunk.back)
+        ]
+    elif hunk.gone.count(b"\n") <= MOST_LINES:
+        position = 0
+        for line in lines(hunk.gone):
+            found.append((position, position + len(line), b""))
+            position += len(line)
+    if len(found) < 2:
+        return []
+    first = hunk.replaces[0]
+    return [
+        Part(
+            f"{hunk.name}.{number}", hunk.path, PartKind.PIECE, hunk.name,
+            hunk.start + hunk.gone[:start].count(b"\n"), hunk.gone[start:end], back, hunk.added,
+            (first + start, first + end),
+        )
+        for number, (start, end, back) in enumerate(found, 1)
+    ]  # fmt: skip
+
+
+def tree_taking_back(
+    mirror: Mirror,
+    head: str,
+    targets: Sequence[str],
+    parts: Sequence[str],
+    *,
+    parents: Mapping[str, str] | None = None,
+) -> Taken:
+    """Take only ``parts``, by name, of the targets back from ``head``, newest first, merged as `rehearse_finely` does.
+
+    No parts at all are all of them. The reason is ``unknown_part`` where the targets have no such part. Raises
+    GitError, StoreError.
+    """
+    series = read_series(mirror, head, targets, parents=parents)
+    if series.reason:
+        return Taken(Reversal(series.targets, None, (), series.reason), ())
+    steps, unknown = _steps(mirror, series, parts)
+    if unknown:
+        why = tuple(f"{name}: the commits have no such part" for name in unknown)
+        return Taken(Reversal(series.targets, None, why, "unknown_part"), ())
+    tree = series.head_tree
+    finely: set[bytes] = set()
+    for step in steps:
+        merged = merge_finely(mirror, Merge(step.base, tree, step.theirs), attributes_of=series.head_tree)
+        if merged.tree is None:
+            return Taken(Reversal(series.targets, None, merged.conflicts, "conflict", step.parent), ())
+        tree = merged.tree
+        finely.update(merged.finely)
+    reason = "no_change" if tree == series.head_tree else ""
+    by_words = tuple(sorted(shown(path) for path in finely))
+    parent = series.steps[-1].parent if series.steps else ""
+    return Taken(Reversal(series.targets, tree, (), reason, parent, finely=by_words), tuple(steps))
+
+
+def _steps(mirror: Mirror, series: Series, parts: Sequence[str]) -> tuple[list[Way], list[str]]:
+    """Return the steps with only ``parts`` taken back in each, and the names that are none of its parts."""
+    if not parts:
+        return list(series.steps), []
+    left = set(parts)
+    steps = []
+    for step, changes in _changes(mirror, series):
+        gone: dict[bytes, Entry | None] = {}
+        back: dict[bytes, Entry | None] = {}
+        texts: dict[bytes, tuple[str, bytes]] = {}
+        for change in changes:
+            if change.name in left:
+                gone[change.path] = None
+                if change.old is not None:
+                    back[change.old_path] = change.old
+                left -= {name for name in left if name == change.name or name.startswith(f"{change.name}#")}
+                continue
+            chosen = list(_chosen(change, left))
+            if chosen and change.new is not None:
+                texts[change.path] = (change.new.mode, _without(change.text, chosen))
+                left -= {part.name for part in chosen}
+                left -= {name for part in chosen for name in left if name.startswith(f"{part.name}.")}
+        blobs = write_blobs(mirror, [text for _, text in texts.values()])
+        back.update({path: Entry(mode, blob) for (path, (mode, _)), blob in zip(texts.items(), blobs, strict=True)})
+        if edits := gone | back:  # of two files that changed names, each has what the other leaves
+            steps.append(replace(step, theirs=edited_tree(mirror, step.base, edits)))
+    return steps, sorted(left)
+
+
+def _chosen(change: _Change, names: set[str]) -> Iterator[Part]:
+    for hunk in change.hunks:
+        if hunk.name in names:
+            yield hunk
+        elif any(name.startswith(f"{hunk.name}.") for name in names):
+            yield from (piece for piece in pieces_of(hunk) if piece.name in names)
+
+
+def _without(text: bytes, parts: Sequence[Part]) -> bytes:
+    """Return ``text`` with ``parts``, in order, taken back."""
+    pieces, position = [], 0
+    for part in parts:
+        start, end = part.replaces
+        pieces += [text[position:start], part.back]
+        position = end
+    return b"".join([*pieces, text[position:]])
+
+
+def _changes(mirror: Mirror, series: Series) -> Iterator[tuple[Way, list[_Change]]]:
+    for step in series.steps:
+        prefix = f"{step.sha[:12]}:" if len(series.steps) > 1 else ""
+        yield step, _changes_of(mirror, step, prefix)
+
+
+def _changes_of(mirror: Mirror, step: Way, prefix: str) -> list[_Change]:
+    """Return what the targets of one step did, file by file."""
+    out = mirror.git.run(
+        "-c", _BIG_FILE, "diff-tree", "-r", "-z", "-M", "--raw", "--no-abbrev", step.theirs, step.base, "--"
+    ).out
+    words = iter(out.split(b"\0"))
+    changes = []
+    for about in words:
+        if not about:
+            continue
+        old_mode, new_mode, old, new, status = about.decode().removeprefix(":").split(" ")
+        old_path = next(words)
+        path = next(words) if status[0] == "R" else old_path
+        before = None if old_mode == "000000" else Entry(old_mode, old)
+        after = None if new_mode == "000000" else Entry(new_mode, new)
+        changes.append(_Change(prefix, old_path, path, before, after))
+    ranges = _ranges(mirror, step)
+    texts = [change for change in changes if change.new and change.new.is_regular and change.path in ranges]
+    blobs = iter(
+        read_blobs(mirror, [entry.oid for c in texts for entry in (c.new, c.old) if entry and entry.is_regular])
+    )
+    with_text = {}
+    for change in texts:
+        text = next(blobs)
+        before_text = next(blobs) if change.old and change.old.is_regular else b""
+        full = replace(change, text=text, before=before_text)
+        with_text[change.path] = replace(full, hunks=tuple(_hunks(full, ranges[change.path])))
+    return [with_text.get(change.path, change) for change in changes]
+
+
+_Range = tuple[int, int, int, int]
+"""Start and number of lines before, start and number after; from 0."""
+
+
+def _ranges(mirror: Mirror, step: Way) -> dict[bytes, list[_Range]]:
+    """Return the hunks of each file that is text, by its path afterwards."""
+    out = mirror.git.run(
+        "-c", _BIG_FILE, "diff-tree", "-r", "-p", "-U0", "-M", "--diff-algorithm=histogram", "--no-indent-heuristic",
+        "--no-prefix", "--no-ext-diff", "--no-textconv", step.theirs, step.base, "--",
+    ).out  # fmt: skip
+    found: dict[bytes, list[_Range]] = {}
+    left, path = 0, b""
+    for line in out.split(b"\n"):
+        if left:
+            left -= not line.startswith(b"\\")
+        elif line.startswith(b"+++ "):
+            path = raw(line.removeprefix(b"+++ ").removesuffix(b"\t").decode("utf-8", "surrogateescape"))
+        elif hunk := _HUNK.match(line):
+            a, b, c, d = int(hunk[1]), int(hunk[2] or 1), int(hunk[3]), int(hunk[4] or 1)
+            found.setdefault(path, []).append((a - (b > 0), b, c - (d > 0), d))
+            left = b + d
+    return found
+
+
+def _hunks(change: _Change, ranges: Sequence[_Range]) -> Iterator[Part]:
+    """Yield the hunks of a file; an addition is split where a new block begins."""
+    before, after = lines(change.before), lines(change.text)
+    offsets = [0]
+    for line in after:
+        offsets.append(offsets[-1] + len(line))
+    spans = []
+    for old, removed, new, added in ranges:
+        back = b"".join(before[old : old + removed])
+        if removed:
+            spans.append((new, new + added, back))
+        else:
+            starts = [new + start for start in _blocks(after[new : new + added])]
+            spans += [(start, end, back) for start, end in zip(starts, [*starts[1:], new + added], strict=True)]
+    for number, (start, end, back) in enumerate(spans, 1):
+        yield Part(
+            f"{change.name}#{number}", shown(change.path), PartKind.HUNK, change.name, start + 1,
+            b"".join(after[start:end]), back, change.old is None, (offsets[start], offsets[end]),
+        )  # fmt: skip
+
+
+def _blocks(text: Sequence[bytes]) -> list[int]:
+    """Return at which lines a block begins: after blank ones, with as little indentation as any has."""
+    indents = [len(line) - len(line.lstrip()) for line in text if line.strip()]
+    least = min(indents, default=0)
+    starts = [0]
+    blank = False
+    for number, line in enumerate(text):
+        if not line.strip():
+            blank = True
+            continue
+        # A closing bracket, an else or a decorated line's body goes on with what is there.
+        if (
+            blank
+            and number
+            and len(line) - len(line.lstrip()) == least
+            and not line.lstrip().startswith((b")", b"]", b"}"))
+        ):
+            starts.append(number)
+        blank = False
+    return starts
