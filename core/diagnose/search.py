@@ -1,24 +1,28 @@
-"""The culprit found by running checks: a good commit to start from, bisection, and confirmation against the parent.
+"""The culprit found by running checks: a good commit to start from, the search among all that came since, confirmation.
 
-Pure but for the probe that it is given. It bisects as ``git bisect`` does along first parents, with two differences:
-where evidence points somewhere it splits the probability in halves rather than the number of commits (the entropy
-rule of noisy and weighted search: R. Nowak, Generalized binary search, 2011), as long as that cannot cost more than two
-probes beyond ``ceil(log2 n)``; and a commit that cannot be tested is stepped away from instead of walked around.
+Pure but for the probe that it is given. Where to ask is decided by `rollcage.core.diagnose.posterior`. The candidates
+are a graph, not only first parents: a culprit within a merge is found itself; a merge whose parents pass and which
+fails is the culprit itself; and where the commits that a merge brought cannot be tested one by one, but it fails and
+what the branch was before it passes, the merge stands for them. A commit that cannot be tested is stepped away from, as
+``git bisect skip`` does. Whatever the search believed, nobody is blamed whose parents were not seen to pass again.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import accumulate
+from dataclasses import dataclass, field
 from typing import Protocol
 
-_TRUST = 0.75
-"""The share of the priors in the odds; the rest is spread evenly, since evidence may be wrong."""
+from .ancestry import ancestry, bits
+from .posterior import FLAKE_RATE, Posterior
+
 _SPARE = 2
 """Probes that following the evidence may cost beyond plain bisection."""
 _NEIGHBOURS = 4
 """How many commits beside the oldest one are tried where that one cannot be tested."""
+_FLAKES = 3
+"""Contradictions between two runs on one commit after which the search gives up: such a check tells nothing."""
 
 
 class Probe(Protocol):
@@ -30,20 +34,35 @@ class Probe(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Terrain:
+    """What lies between the head and a good commit."""
+
+    parents: Mapping[str, Sequence[str]]
+    """The candidates, newest first, each with all its parents."""
+    priors: Mapping[str, float] = field(default_factory=dict)
+    """How likely each is by evidence; any weights."""
+    known: Mapping[str, bool] = field(default_factory=dict)
+    """Which pass and which fail, as far as that is known without a run."""
+
+
+@dataclass(frozen=True, slots=True)
 class SearchResult:
     """What the search came to. ``culprits`` is what may be acted on; all else is for people."""
 
     confirmed: bool
-    """The culprit fails and its parent passes, both seen afresh."""
+    """The culprit fails and its parents pass, all seen afresh."""
     culprits: tuple[str, ...]
     """The confirmed culprit, or nothing."""
     candidates: tuple[str, ...]
     """What is left under suspicion, newest first; more than one: those between cannot be tested."""
     last_good: str | None
+    """The newest commit on the branch's own way that has none of the candidates."""
     search_runs: int
     confirm_runs: int
     reasons: tuple[str, ...]
     """Why there is no confirmed culprit; empty where there is one."""
+    probabilities: Mapping[str, float] = field(default_factory=dict)
+    """Of all that were candidates, given what was seen."""
 
 
 def search(
@@ -52,26 +71,41 @@ def search(
     *,
     last_good: str | None = None,
     priors: Mapping[str, float] | None = None,
+    terrain: Callable[[str], Terrain] | None = None,
     lookback: int = 200,
     repeats: int = 2,
     progress: Callable[[str], None] = lambda text: None,
     stop: Callable[[], bool] = lambda: False,
+    ahead: Callable[[Sequence[str]], None] | None = None,
+    runs: Callable[[], int] | None = None,
+    flake_rate: Callable[[], float] = lambda: FLAKE_RATE,
 ) -> SearchResult:
-    """Find the commit that made the checks fail at the head of ``history``: first parents, newest first.
+    """Find the commit that made the checks fail at the head of ``history``, the way of the branch, newest first.
 
-    Without a ``last_good`` that passes it looks back in doubling steps, at most ``lookback`` commits. The culprit is
-    confirmed by ``repeats`` fresh runs on it and on its parent. ``progress`` gets a line before each run; once ``stop``
-    says so, no further run is begun and the result is what is known by then.
+    Without a ``last_good`` that passes it looks back in doubling steps, at most ``lookback`` commits. ``terrain`` tells
+    what lies between the head and a commit that passes; without it that is the part of ``history`` with ``priors``. The
+    culprit is confirmed by ``repeats`` fresh runs on it and on its parents. ``progress`` gets a line before each run;
+    once ``stop`` says so, no further run is begun and the result is what is known by then. ``ahead`` is told before a
+    run which ones are likely the next, the likeliest first. ``runs`` tells how often a command was run so far, for the
+    counts; without it questions are counted. A run on a suspect's parent that refutes the suspicion counts as search.
     """
-    return _Search(history, probe, priors or {}, progress, stop).run(last_good, lookback, repeats)
+    chain = {sha: tuple(history[at + 1 : at + 2]) for at, sha in enumerate(history)}
+
+    def between(good: str) -> Terrain:
+        until = history.index(good) if good in chain else len(history)
+        return Terrain({sha: chain[sha] for sha in history[:until]}, priors or {})
+
+    hunt = _Search(history, probe, terrain or between, repeats, progress, stop, ahead, runs, flake_rate)
+    return hunt.run(last_good, lookback)
 
 
-@dataclass(slots=True)
-class _Range:
-    """The culprit lies from ``bad``, the oldest known to fail, up to but without ``good``; positions count from 0."""
+@dataclass(frozen=True, slots=True)
+class _Contradiction:
+    """What spoke against a suspect when it was to be confirmed."""
 
-    bad: int
-    good: int | None
+    sha: str
+    passes: bool | None
+    why: str
 
 
 class _Search:
@@ -79,158 +113,257 @@ class _Search:
         self,
         history: Sequence[str],
         probe: Probe,
-        priors: Mapping[str, float],
+        terrain: Callable[[str], Terrain],
+        repeats: int,
         progress: Callable[[str], None],
         stop: Callable[[], bool],
+        ahead: Callable[[Sequence[str]], None] | None,
+        runs: Callable[[], int] | None,
+        flake_rate: Callable[[], float],
     ) -> None:
-        self._history, self._probe, self._progress, self._stop = history, probe, progress, stop
-        self._priors = priors
-        self._known: dict[int, bool | None] = {}
-        self._search_runs = self._confirm_runs = 0
+        self._history, self._probe, self._terrain, self._repeats = history, probe, terrain, repeats
+        self._progress, self._stop, self._ahead, self._flake_rate = progress, stop, ahead, flake_rate
+        self._asked = 0
+        self._runs = runs or (lambda: self._asked)
+        self._began = self._runs()
+        self._confirm_runs = 0
+        self._known: dict[str, bool | None] = {}
+        self._afresh = Counter[str]()
+        self._graph = ancestry({})
+        self._posterior = Posterior(self._graph, {})
+        self._good: str | None = None
 
-    def run(self, last_good: str | None, lookback: int, repeats: int) -> SearchResult:
+    def run(self, last_good: str | None, lookback: int) -> SearchResult:
         if not self._history:
             return self._end("there are no commits to search")
-        head = self._ask(0, "is the head failing?")
+        head = self._ask(self._history[0], "is the head failing?")
         if head is not False:
             return self._end("the checks pass at the head" if head else "the checks cannot tell at the head")
-        found = self._look_back(last_good, min(lookback, len(self._history) - 1))
-        if found.good is None:
-            return self._end(self._why_no_good(found.bad, lookback), found)
-        self._bisect(found)
-        if self._stop():
-            return self._end("stopped before the search was done", found)
-        if found.good - found.bad > 1:
-            return self._end(
-                f"{found.good - found.bad} commits remain: those between the last that passes and the first that fails "
-                "cannot be tested",
-                found,
-            )
-        problem = self._confirm(found.bad, found.good, repeats)
-        return self._end(problem, found)
+        limit = min(lookback, len(self._history) - 1)
+        self._good, bad = self._look_back(last_good, limit)
+        if self._good is None:
+            return self._end(self._why_no_good(bad, limit, lookback))
+        found = self._terrain(self._good)
+        self._graph = ancestry(found.parents)
+        self._posterior = Posterior(self._graph, found.priors, self._flake_rate)
+        for sha, passes in {**found.known, **self._known}.items():
+            self._note(sha, passes)
+        return self._hunt()
 
-    def _end(self, problem: str, found: _Range | None = None) -> SearchResult:
-        good = found.good if found else None
-        candidates = tuple(self._history[found.bad : good]) if found and good is not None else ()
-        return SearchResult(
-            confirmed=not problem,
-            culprits=() if problem else candidates,
-            candidates=candidates,
-            last_good=None if good is None else self._history[good],
-            search_runs=self._search_runs,
-            confirm_runs=self._confirm_runs,
-            reasons=(problem,) if problem else (),
-        )
-
-    def _ask(self, at: int, what: str) -> bool | None:
-        if at not in self._known:
+    def _ask(self, sha: str, what: str) -> bool | None:
+        if sha not in self._known:
             if self._stop():
                 return None
             self._progress(what)
-            self._search_runs += 1
-            self._known[at] = self._probe(self._history[at])
-        return self._known[at]
+            self._asked += 1
+            self._note(sha, self._probe(sha))
+        return self._known[sha]
+
+    def _note(self, sha: str, passes: bool | None) -> None:
+        self._known[sha] = passes
+        if sha in self._graph.position:
+            self._posterior.saw(self._graph.position[sha], passes)
 
     # -- a commit that passes
 
-    def _look_back(self, last_good: str | None, limit: int) -> _Range:
-        found = _Range(0, None)
-        if last_good is not None and last_good in self._history:
-            at = self._history.index(last_good)
-            passes = self._ask(at, f"does {last_good[:12]} still pass?")
+    def _look_back(self, last_good: str | None, limit: int) -> tuple[str | None, int]:
+        """Return a commit that passes, and the position of the oldest one that was seen to fail."""
+        bad = 0
+        if last_good is not None:
+            passes = self._ask(last_good, f"does {last_good[:12]} still pass?")
             if passes:
-                return _Range(0, at)
-            if passes is False:
-                found.bad = at
-        start, step = found.bad, 1
-        while found.good is None and start < limit and not self._stop():
+                return last_good, bad
+            if passes is False and last_good in self._history:
+                bad = self._history.index(last_good)
+        start, step = bad, 1
+        while start < limit and not self._stop():
             at = min(start + step, limit)
-            self._place(found, at, f"looking for a commit that passes: {at} back")
+            passes = self._back(at)
+            if passes:
+                return self._history[at], bad
+            bad = max(bad, at) if passes is False else bad
             if at == limit:
                 break
             step *= 2
-        if found.good is None and self._known.get(limit) is None:
-            for at in range(limit - 1, max(found.bad, limit - 1 - _NEIGHBOURS), -1):
-                self._place(found, at, f"looking for a commit that passes: {at} back")
-                if self._known.get(at) is not None:
-                    break
-        return found
+        if self._known.get(self._history[limit]) is None:
+            for at in range(limit - 1, max(bad, limit - 1 - _NEIGHBOURS), -1):
+                passes = self._back(at)
+                if passes:
+                    return self._history[at], bad
+                if passes is False:
+                    return None, at
+        return None, bad
 
-    def _place(self, found: _Range, at: int, what: str) -> None:
-        passes = self._ask(at, what)
-        if passes:
-            found.good = at
-        elif passes is False:
-            found.bad = max(found.bad, at)
+    def _back(self, at: int) -> bool | None:
+        return self._ask(self._history[at], f"looking for a commit that passes: {at} back")
 
-    def _why_no_good(self, bad: int, lookback: int) -> str:
+    def _why_no_good(self, bad: int, limit: int, lookback: int) -> str:
         if self._stop():
             return "stopped before a commit was found that passes"
-        whole = len(self._history) - 1 <= lookback
-        how_far = "in the whole history" if whole else f"in the last {lookback} commits"
+        how_far = f"in the last {lookback} commits" if limit == lookback else "in the whole history"
         seen = "" if bad else "; beyond the head none could be tested"
         return f"no commit that passes was found {how_far}{seen}"
 
     # -- the one that fails first
 
-    def _bisect(self, found: _Range) -> None:
-        assert found.good is not None
-        budget = (found.good - found.bad - 1).bit_length() + _SPARE
-        skipped = 0
-        while (at := self._split(found, budget, skipped)) is not None and not self._stop():
-            about = (found.good - found.bad - 1).bit_length()
-            what = f"searching: {found.good - found.bad} commits left, about {about} check runs"
-            if self._ask(at, what) is None:
-                skipped += 1
-                continue
-            self._place(found, at, what)
-            budget, skipped = budget - 1, 0
+    def _hunt(self) -> SearchResult:
+        budget = (self._posterior.live.bit_count() - 1).bit_length() + _SPARE
+        skipped, doubts = 0, list[str]()
+        while not self._stop() and len(doubts) < _FLAKES:
+            live = self._posterior.live
+            at = self._choose(budget, skipped)
+            suspect = live.bit_length() - 1 if live.bit_count() == 1 else self._nearly_sure(live, at)
+            if suspect is not None:
+                if any(self._known.get(sha, True) is None for sha in self._family(suspect)):
+                    break
+                refuted = self._confirm(suspect, self._graph.parents[suspect])
+                if refuted is None:
+                    return self._end("", 1 << suspect)
+                if self._learn(refuted):  # it was a question like others
+                    budget, skipped = (budget, skipped + 1) if refuted.passes is None else (budget - 1, 0)
+                    continue
+                doubts.append(refuted.why)
+                if refuted.sha not in self._graph.position:
+                    break  # what the search stands on does not hold
+            elif at is None:
+                break
+            else:
+                left = live.bit_count()
+                sha = self._graph.shas[at]
+                if self._ahead:
+                    self._ahead([sha, *self._next_but_one(at, budget)])
+                what = f"searching: {left} commits left, about {(left - 1).bit_length()} check runs"
+                passes = self._ask(sha, what)
+                budget, skipped = (budget, skipped + 1) if passes is None else (budget - 1, 0)
+        return self._unsure(doubts)
 
-    def _split(self, found: _Range, budget: int, skipped: int) -> int | None:
-        """Return where to probe next; ``None``: nothing is left that can be tested.
+    def _family(self, suspect: int) -> tuple[str, ...]:
+        return self._graph.shas[suspect], *self._graph.parents[suspect]
 
-        Probing a position fails if the culprit is there or older. Wanted is the one that fails with probability 1/2,
-        among those which keep both sides small enough for the budget; after skips 1/4, 3/4, 1/8, ... to get away.
-        """
-        assert found.good is not None
-        free = [at for at in range(found.bad + 1, found.good) if at not in self._known]
-        if not free:
+    def _choose(self, budget: int, skipped: int) -> int | None:
+        """Return where to ask next. After commits that cannot be tested 1/4, 3/4, 1/8, ... to get away from them."""
+        free = [at for at, sha in enumerate(self._graph.shas) if sha not in self._known]
+        return self._posterior.choose(free, budget, 1 - _halves(skipped + 1))
+
+    def _next_but_one(self, at: int, budget: int) -> list[str]:
+        """Return what would be asked if the answer at a position were *fails* and *passes*, the likelier first."""
+        sha = self._graph.shas[at]
+        fails = self._posterior.fails(at)
+        then = []
+        for passes in sorted((False, True), key=lambda passes: fails if passes else 1 - fails):
+            self._note(sha, passes)
+            after = self._choose(budget - 1, 0)
+            if after is not None and self._graph.shas[after] not in then:
+                then.append(self._graph.shas[after])
+            self._note(sha, None)
+        del self._known[sha]
+        return then
+
+    def _nearly_sure(self, live: int, at: int | None) -> int | None:
+        """Return the one suspect left if the commit at ``at`` passes: asking there is the first run to confirm it."""
+        if at is None:
             return None
-        size = 2 ** max(budget - 1, 0)
-        fitting = [at for at in free if max(at - found.bad, found.good - at) <= size]
-        odds = self._odds(found.bad, found.good)
-        newer = dict(zip(range(found.bad + 1, found.good), accumulate(odds), strict=False))
-        wanted = 1 - _halves(skipped + 1)
-        if not fitting:
-            middle = (found.bad + found.good) / 2
-            return min(free, key=lambda at: abs(at - middle))
-        return min(fitting, key=lambda at: abs(newer[at] - wanted))
+        rest = live & ~self._graph.upto[at]
+        suspect = rest.bit_length() - 1
+        if rest.bit_count() != 1 or self._known.get(self._graph.shas[suspect]) is not False:
+            return None
+        return suspect if self._graph.shas[at] in self._graph.parents[suspect] else None
 
-    def _odds(self, bad: int, good: int) -> list[float]:
-        """Return the probability of each position from ``bad`` on that it is the culprit, given that one is."""
-        priors = [max(self._priors.get(self._history[at], 0.0), 0.0) for at in range(bad, good)]
-        total, count = sum(priors), good - bad
-        if total <= 0:
-            return [1 / count] * count
-        return [_TRUST * prior / total + (1 - _TRUST) / count for prior in priors]
+    def _learn(self, refuted: _Contradiction) -> bool:
+        """Take in what refuted a suspect; return whether it was merely new, and no contradiction to an earlier run."""
+        new = refuted.sha in self._graph.position and refuted.sha not in self._known
+        if refuted.sha:
+            self._note(refuted.sha, refuted.passes if new else None)
+        return new
+
+    def _unsure(self, doubts: Sequence[str]) -> SearchResult:
+        live = self._posterior.live
+        if self._stop():
+            waited = "the suspect was confirmed" if live.bit_count() == 1 else "the search was done"
+            return self._end(f"stopped before {waited}", live)
+        if doubts:
+            return self._end(doubts[-1], live)
+        merge = self._whole_merge(live)
+        if merge is not None:
+            return self._end("", 1 << merge)
+        if self._stop():
+            return self._end("stopped before the suspect was confirmed", live)
+        why = "those between the last that passes and the first that fails cannot be tested"
+        return self._end(f"{live.bit_count()} commits remain: {why}", live)
+
+    def _whole_merge(self, live: int) -> int | None:
+        """Return the merge that brought all that is left, if it fails and what the branch was before passes."""
+        position = self._graph.position
+        way = [sha for sha in self._history if sha in position and not live & ~self._graph.upto[position[sha]]]
+        merge = position[way[-1]] if way else None
+        before = self._history[len(way)] if way and len(way) < len(self._history) else None
+        if merge is None or before is None or len(self._graph.parents[merge]) < 2:
+            return None
+        if before not in self._graph.parents[merge]:
+            return None
+        if before in position and live & self._graph.upto[position[before]]:
+            return None
+        told = f"searching: does {before[:12]} pass, from before the merge?"
+        if self._ask(way[-1], f"searching: does the merge {way[-1][:12]} fail?") is not False:
+            return None
+        if before != self._good and self._ask(before, told) is not True:
+            return None
+        return merge if self._confirm(merge, (before,)) is None else None
 
     # -- confirmation
 
-    def _confirm(self, suspect: int, parent: int, repeats: int) -> str:
-        """Return what speaks against the suspect; empty: it failed and its parent passed, each time afresh."""
-        for number in range(1, repeats + 1):
-            for at, wanted, name in ((suspect, False, "suspect"), (parent, True, "parent")):
-                sha = self._history[at][:12]
+    def _confirm(self, suspect: int, parents: Sequence[str]) -> _Contradiction | None:
+        """Return what speaks against the suspect; ``None``: it failed and its parents passed, each time afresh."""
+        began = self._runs()
+        refuted = self._tried_again(self._graph.shas[suspect], parents)
+        if refuted is None:
+            self._confirm_runs += self._runs() - began
+        return refuted
+
+    def _tried_again(self, suspect: str, parents: Sequence[str]) -> _Contradiction | None:
+        if not parents:
+            return _Contradiction(suspect, None, f"the suspect {suspect[:12]} has no parent to compare it with")
+        roles = [*((parent, True, "parent") for parent in parents), (suspect, False, "suspect")]
+        for number in range(1, self._repeats + 1):
+            for sha, wanted, name in roles:
+                if self._afresh[sha] >= number:
+                    continue  # by a run that refuted another suspect
                 if self._stop():
-                    return "stopped before the suspect was confirmed"
-                self._progress(f"confirming {self._history[suspect][:12]}: {name}, run {number} of {repeats}")
-                self._confirm_runs += 1
-                passes = self._probe(self._history[at], fresh=True)
-                if passes is None:
-                    return f"the {name} {sha} could not be judged when it was run again"
-                if passes is not wanted:
-                    return f"the {name} {sha} {'passed' if passes else 'failed'} when it was run again: flaky"
-        return ""
+                    return _Contradiction("", None, "stopped before the suspect was confirmed")
+                self._progress(f"confirming {suspect[:12]}: {name}, run {number} of {self._repeats}")
+                self._asked += 1
+                passes = self._probe(sha, fresh=True)
+                self._afresh[sha] += 1
+                if passes is wanted:
+                    self._note(sha, passes)
+                elif passes is None:
+                    why = f"the {name} {sha[:12]} could not be judged when it was run again"
+                    return _Contradiction(sha, None, why)
+                else:
+                    did = "passed" if passes else "failed"
+                    return _Contradiction(sha, passes, f"the {name} {sha[:12]} {did} when it was run again: flaky")
+        return None
+
+    def _end(self, problem: str, left: int = 0) -> SearchResult:
+        shas = tuple(self._graph.shas[at] for at in bits(left))
+        return SearchResult(
+            confirmed=not problem,
+            culprits=() if problem else shas,
+            candidates=shas,
+            last_good=self._newest_without(left) if self._good else None,
+            search_runs=self._runs() - self._began - self._confirm_runs,
+            confirm_runs=self._confirm_runs,
+            reasons=(problem,) if problem else (),
+            probabilities=dict(zip(self._graph.shas, self._posterior.probabilities(), strict=True)),
+        )
+
+    def _newest_without(self, candidates: int) -> str | None:
+        """Return the newest commit on the branch's way that has no candidate: in it all was well."""
+        position, upto = self._graph.position, self._graph.upto
+        for sha in self._history:
+            if sha not in position or not upto[position[sha]] & candidates:
+                return sha
+        return self._good
 
 
 def _halves(number: int) -> float:

@@ -24,7 +24,7 @@ class World:
     culprit: int | None
     untestable: frozenset[int] = frozenset()
     flaky: frozenset[int] = frozenset()
-    """These pass, and fail, when they are run afresh as they did not before."""
+    """These say something else each time they are run."""
     asked: list[tuple[int, bool]] = field(default_factory=list)
 
     @property
@@ -33,11 +33,12 @@ class World:
 
     def __call__(self, sha: str, fresh: bool = False) -> bool | None:
         at = int(sha, 16)
+        times = sum(earlier == at for earlier, _ in self.asked)
         self.asked.append((at, fresh))
         if at in self.untestable:
             return None
         passes = self.culprit is None or at > self.culprit
-        return passes is not (fresh and at in self.flaky)
+        return passes is not (times % 2 == 1 and at in self.flaky)
 
     def answers(self) -> int:
         return sum(not fresh and at not in self.untestable for at, fresh in self.asked)
@@ -53,16 +54,16 @@ def log2(count: int) -> int:
 
 @st.composite
 def worlds(draw: st.DrawFn, *, untestable: bool = False) -> World:
-    length = draw(st.integers(2, 300))
+    length = draw(st.integers(2, 120))
     culprit = draw(st.integers(0, length - 2))
     skipped: Iterable[int] = draw(st.sets(st.integers(1, length - 1))) if untestable else ()
     return World(length, culprit, frozenset(skipped))
 
 
-PRIORS = st.dictionaries(st.integers(0, 299).map(lambda at: f"{at:040x}"), st.floats(0, 1), max_size=30)
+PRIORS = st.dictionaries(st.integers(0, 119).map(lambda at: f"{at:040x}"), st.floats(0, 1), max_size=30)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(worlds(), PRIORS)
 def test_the_culprit_is_always_found_in_at_most_two_runs_more_than_halving_takes(
     world: World, priors: dict[str, float]
@@ -73,11 +74,13 @@ def test_the_culprit_is_always_found_in_at_most_two_runs_more_than_halving_takes
     assert found.last_good == world.history[(world.culprit or 0) + 1]
     assert found.reasons == ()
     assert found.search_runs <= 2 + log2(world.length - 1) + 2  # both ends, the halving, the spare ones
-    assert found.confirm_runs == 4
-    assert len(set(world.asked)) == found.search_runs + 2  # nothing is run twice but to confirm
+    culprit = world.culprit or 0
+    assert {at: world.asked.count((at, True)) for at in (culprit, culprit + 1)} == {culprit: 2, culprit + 1: 2}
+    assert all(world.asked.count((at, fresh)) == 1 for at, fresh in world.asked if not fresh), "nothing is run twice"
+    assert len(world.asked) == found.search_runs + found.confirm_runs
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(worlds())
 def test_without_a_known_good_commit_it_looks_back_in_doubling_steps(world: World) -> None:
     found = find(world, lookback=300)
@@ -85,7 +88,7 @@ def test_without_a_known_good_commit_it_looks_back_in_doubling_steps(world: Worl
     assert found.search_runs <= 2 + 2 * log2(world.length) + 2
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(worlds(untestable=True), PRIORS, st.booleans())
 def test_commits_that_cannot_be_tested_never_bring_a_wrong_blame(
     world: World, priors: dict[str, float], known: bool
@@ -103,8 +106,8 @@ def test_commits_that_cannot_be_tested_never_bring_a_wrong_blame(
         assert {int(sha, 16) for sha in between} <= world.untestable
 
 
-@settings(max_examples=100, deadline=None)
-@given(worlds(), st.sets(st.integers(0, 299)))
+@settings(max_examples=60, deadline=None)
+@given(worlds(), st.sets(st.integers(0, 119)))
 def test_what_is_flaky_is_never_blamed(world: World, flaky: set[int]) -> None:
     world.flaky = frozenset(flaky)
     found = find(world, last_good=world.history[-1])
@@ -191,7 +194,7 @@ def test_progress_is_told_before_each_run_and_a_stop_is_obeyed() -> None:
     assert len(told) == found.search_runs + found.confirm_runs
     assert told[0] == "is the head failing?"
     assert any(line.startswith("searching: 99 commits left, about 7 check runs") for line in told)
-    assert told[-1].endswith("parent, run 2 of 2")
+    assert told[-1].endswith("suspect, run 2 of 2")
 
     for most in range(len(told)):
         again = World(100, 40)
