@@ -9,6 +9,7 @@ down here to be argued with, not fitted to data:
 | committed at most 5 min / 30 min / 2 h / a day before the trouble / earlier | 8 / 4 / 2 / 1 / 0.5 |
 | committed over a minute after it | 0.05 |
 | changed a file that the failing tests or their traceback name | 10 |
+| changed a file that the output of the agent in trouble names | 6 |
 | else changed a file that a failing test is named after | 4 |
 | by an agent that is in trouble | 4 |
 | by an agent that was found guilty before | 1.5 each time, at most 3 |
@@ -38,7 +39,7 @@ _BEFORE: tuple[tuple[timedelta, float], ...] = (
 _EARLIER, _AFTER = 0.5, 0.05
 SLACK = timedelta(minutes=1)
 """Clocks differ, and trouble is noticed late: a commit may come so long after the trouble and still be its cause."""
-_NAMED, _TESTED, _IN_TROUBLE, _GUILTY, _GUILTY_MOST = 10.0, 4.0, 4.0, 1.5, 3.0
+_NAMED, _IN_OUTPUT, _TESTED, _IN_TROUBLE, _GUILTY, _GUILTY_MOST = 10.0, 6.0, 4.0, 4.0, 1.5, 3.0
 _TESTS_ONLY, _HARMLESS = 0.5, 0.3
 
 _Weight = tuple[float, str]
@@ -52,6 +53,7 @@ def rank(
     agents: Sequence[str] = (),
     failing_files: Sequence[str] = (),
     failing_tests: Sequence[str] = (),
+    error_files: Sequence[str] = (),
     check: str = "",
     troubles: Mapping[str, str] | None = None,
     guilty: Mapping[str, int] | None = None,
@@ -60,15 +62,17 @@ def rank(
 
     ``onset`` is when the trouble began (``None``: unknown); with ``check``, the name of a failing one, when it was seen
     to fail. ``agents`` are those in trouble, ``failing_files`` the files that the failing tests or their traceback name
-    (a longer or shorter path of the same file counts), ``failing_tests`` the tests by their JUnit names, ``troubles``
-    what is wrong by agent (``memory climbs``), ``guilty`` how often an agent's commit was the confirmed culprit.
-    Equal ones stay in the order given. Takes time in proportion to the commits' files.
+    (a longer or shorter path of the same file counts), ``failing_tests`` the tests by their JUnit names,
+    ``error_files`` what the output of the agent in trouble names, ``troubles`` what is wrong by agent (``memory
+    climbs``), ``guilty`` how often an agent's commit was the confirmed culprit. Equal ones stay in the order given.
+    Takes time in proportion to the commits' files.
     """
-    named = Named(failing_files, failing_tests)
+    named, erring = Named(failing_files, failing_tests), Named(error_files, ())
     weighed = []
     for commit in commits:
         weights = [
-            *_files(commit, named, has_check=bool(check or failing_files or failing_tests)),
+            *_named(commit, named, erring),
+            *_changed(commit, named, has_check=bool(check or failing_files or failing_tests)),
             *_time(commit, onset, check),
             *_agent(commit, agents, troubles or {}, guilty or {}),
             *_size(commit),
@@ -85,13 +89,18 @@ def rank(
     return tuple(sorted(suspects, key=lambda suspect: -suspect.probability))
 
 
-def _files(commit: Commit, named: Named, *, has_check: bool) -> Iterator[_Weight]:
-    guilty = [file for file in commit.files if named.has(file)]
-    if guilty:
-        more = f" and {len(guilty) - 2} more" if len(guilty) > 2 else ""
-        yield _NAMED, f"changed {', '.join(guilty[:2])}{more}, named by the failing tests"
-    elif tested := next((file for file in commit.files if named.tested_by(file)), ""):
+def _named(commit: Commit, named: Named, erring: Named) -> Iterator[_Weight]:
+    for among, factor, by in ((named, _NAMED, "by the failing tests"), (erring, _IN_OUTPUT, "in the agent's output")):
+        found = [file for file in commit.files if among.has(file)]
+        if found:
+            more = f" and {len(found) - 2} more" if len(found) > 2 else ""
+            yield factor, f"changed {', '.join(found[:2])}{more}, named {by}"
+            return
+    if tested := next((file for file in commit.files if named.tested_by(file)), ""):
         yield _TESTED, f"changed {tested}, after which the failing {named.tested_by(tested)} is named"
+
+
+def _changed(commit: Commit, named: Named, *, has_check: bool) -> Iterator[_Weight]:
     if not commit.files:
         yield _HARMLESS, "changed no file by itself"
     elif all(map(is_documentation, commit.files)):
@@ -99,6 +108,7 @@ def _files(commit: Commit, named: Named, *, has_check: bool) -> Iterator[_Weight
     elif all(is_test(file) or is_check_setting(file) for file in commit.files):
         tests, settings = any(map(is_test, commit.files)), any(map(is_check_setting, commit.files))
         what = " and ".join(["tests"] * tests + ["the settings of checks"] * settings)
+        guilty = any(map(named.has, commit.files))
         factor = (1.0 if guilty else _TESTS_ONLY) if has_check else _HARMLESS
         yield factor, f"changed {what} only{': the test itself may be wrong' if guilty else ''}"
 
