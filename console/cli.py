@@ -29,6 +29,7 @@ _MODULES = {
     "replay": ("replay",),
     "signal": ("signal",),
     "snapshot": ("snapshot",),
+    "restore": ("restore",),
     "demo": ("demo",),
     "completion": ("completion",),
 }

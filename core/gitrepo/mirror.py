@@ -120,7 +120,7 @@ class Mirror:
     def keep_branches(self) -> bool:
         """Keep all that the user's branches and working trees have, and where each branch is.
 
-        Returns whether any of it was new. Cheap where nothing has moved. So even ``rm -rf .git`` loses no commit that was
+        Returns whether any of it was new. Cheap where nothing has moved. So ``rm -rf .git`` loses no commit that was
         there at the last look. Raises GitError, StoreError; nothing is forgotten where the user's repository has lost
         its branches.
         """

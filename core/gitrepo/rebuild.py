@@ -17,6 +17,7 @@ from typing import Any
 from ..errors import GitError, RefusedError, StoreError
 from ..text import clean
 from .git import Git
+from .index_lock import distrust_times
 from .mirror import BRANCHES, Mirror
 from .paths import raw, shown
 from .repository import Repository
@@ -165,6 +166,7 @@ class _Draft:
                 self._put(folder / os.fsdecode(raw(name)), kept)
             if described["index"] is not None:
                 self._put(folder / "index", described["index"])
+                distrust_times(folder / "index")
         else:
             self.moved.append(described["path"])
             if described["operation"] is not None or described["staged"]:

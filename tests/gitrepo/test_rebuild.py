@@ -49,7 +49,7 @@ def test_branches_tags_index_remotes_hooks_and_worktrees_come_back(
     other = tmp_path / "other tree"
     git(repository, "worktree", "add", "-q", "-b", "side/ways", str(other))
     commit(other, {"b": "side"})
-    write(other, {"b": "dirty"})
+    write(other, {"b": "edit"})  # as many bytes, in the same second
     write(repository, {"a": "dirty", "staged": "2", "new": "untracked"})
     git(repository, "add", "staged")
     hook = repository / ".git/hooks/pre-push"
