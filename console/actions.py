@@ -104,6 +104,16 @@ def _undoable(board: Board, selection: Selection) -> str | None:
     return f"{rollback.id} is undone by {undo.rollback.id}" if undo else None
 
 
+def _redoable(board: Board, selection: Selection) -> str | None:
+    view = find_rollback(board, selection.rollback)
+    if view is None:
+        return "nothing was rolled back"
+    undo = undone_by(board, view.rollback.id)
+    if undo is None:
+        return f"{view.rollback.id} is not undone by an operator"
+    return f"{undo.rollback.id} is still running" if undo.rollback.state is RollbackState.RUNNING else None
+
+
 def _agent(board: Board, selection: Selection) -> str | None:
     return None if any(a.name == selection.agent for a in board.agents) else "no agent is picked"
 
@@ -204,6 +214,7 @@ ACTIONS: tuple[Action, ...] = (
         keep=11,
     ),
     Action("undo", "U", "undo", "turn a rollback round", DECIDE, dangerous=True, available=_undoable, keep=12),
+    Action("redo", "Z", "redo", "do a rollback again that was undone", DECIDE, dangerous=True, available=_redoable),
     Action(
         "stop",
         "S",

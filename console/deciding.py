@@ -71,6 +71,21 @@ def undo(app: RollcageApp, selection: Selection) -> None:
     _confirm(app, "undo", f"Undo {rollback}?", lines, answered)
 
 
+def redo(app: RollcageApp, selection: Selection) -> None:
+    """Do an undone rollback again."""
+    rollback = selection.rollback
+
+    def answered(yes: str | None) -> None:
+        if yes is not None:
+            app.wish(f"redo {rollback}", partial(app.operator.redo, rollback), f"{rollback} is to be done again")
+
+    lines = [
+        f"What {rollback} took back, and its undo brought again, goes once more, as a new commit on top.",
+        "Work that came after it stays. The agents stand by meanwhile.",
+    ]
+    _confirm(app, "redo", f"Do {rollback} again?", lines, answered)
+
+
 def stop(app: RollcageApp, selection: Selection) -> None:
     """Stop an agent."""
     agent = selection.agent
@@ -130,6 +145,7 @@ DECIDING: Mapping[str, Handler] = {
     "edit": edit,
     "reject": reject,
     "undo": undo,
+    "redo": redo,
     "stop": stop,
     "pause": pause,
     "stop_all": stop_all,

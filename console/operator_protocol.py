@@ -43,3 +43,6 @@ class Operator(Protocol):
 
     def undo(self, rollback_id: str) -> object:
         """Turn a rollback round, as a new rollback."""
+
+    def redo(self, rollback_id: str) -> object:
+        """Do an undone rollback again, as a new rollback."""

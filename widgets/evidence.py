@@ -13,6 +13,8 @@ from .spans import Line, Span, cut_line, line, wrap
 from .view import Unpicking, View, is_open
 
 LABEL = 10
+SUSPECTS = 8
+"""Of those who may have done it so many are shown; rollcage show lists them all."""
 _VERDICTS = {
     Verdict.ACT: Span("act", "ok"),
     Verdict.ASK: Span("ask", "warning"),
@@ -99,9 +101,11 @@ def _diagnosed(diagnosis: Diagnosis, cells: int) -> Iterator[Line]:
     onset = f"; the trouble began {figures.clock(diagnosis.onset)}" if diagnosis.onset else ""
     yield from labelled("last good", f"{figures.short(diagnosis.last_good)}{onset}", cells)
     shown = {culprit.sha for culprit in diagnosis.culprits}
-    for suspect in diagnosis.suspects:
-        if suspect.sha not in shown:
-            yield from suspect_lines("suspect", suspect, cells)
+    others = [suspect for suspect in diagnosis.suspects if suspect.sha not in shown]
+    for suspect in others[:SUSPECTS]:
+        yield from suspect_lines("suspect", suspect, cells)
+    if len(others) > SUSPECTS:
+        yield from labelled("", f"and {len(others) - SUSPECTS:,} that are less likely", cells, "muted")
     verdict = _VERDICTS[diagnosis.verdict]
     sure = f", confidence {diagnosis.confidence:.2f}"
     yield cut_line((Span("verdict".ljust(LABEL), "muted"), verdict, Span(sure)), cells)
@@ -110,11 +114,17 @@ def _diagnosed(diagnosis: Diagnosis, cells: int) -> Iterator[Line]:
     reach = diagnosis.reach
     parts = [
         figures.count(len(names), one)
-        for names, one in ((reach.files, "file"), (reach.agents, "agent"), (reach.tables, "table"))
+        for names, one in (
+            (reach.files, "file"),
+            (reach.agents, "agent"),
+            (reach.tables, "table"),
+            (reach.handovers, "unfinished hand-over"),
+            (reach.locks, "lock"),
+        )
         if names
     ]
     if parts:
-        named = ", ".join([*reach.files, *reach.agents, *reach.tables])
+        named = ", ".join([*reach.files, *reach.agents, *reach.tables, *reach.handovers, *reach.locks])
         yield from labelled("reach", f"{', '.join(parts)}: {named}", cells)
     runs = diagnosis.check_runs
     yield from labelled(

@@ -35,10 +35,12 @@ def subject(view: OptionView) -> str:
     if option.type is OptionType.RESTART_ONLY:
         return f"restart {plan.agent or 'the agents'}"
     if option.type is OptionType.FILE_SELECTIVE:
-        files = option.affected_files
-        return (files[0] if len(files) == 1 else figures.count(len(files), "file")) + size
+        parts = plan.parts or option.affected_files
+        return (parts[0] if len(parts) == 1 else figures.count(len(parts), "part")) + size
     if option.rehearsal.lost_commits:
         return f"loses {figures.count(len(option.rehearsal.lost_commits), 'commit')}{size}"
+    if option.type is OptionType.BRANCH_RESET and plan.keeps:
+        return f"makes {figures.count(len(plan.keeps), 'commit')} again{size}"
     commits = option.target_commits
     return (figures.short(commits[0]) if len(commits) == 1 else figures.count(len(commits), "commit")) + size
 

@@ -127,7 +127,8 @@ def running_rollback(board: Board) -> RollbackView | None:
 
 
 def undone_by(board: Board, rollback: str) -> RollbackView | None:
-    """Return the undo of ``rollback`` that is running or done, if any."""
+    """Return the undo of ``rollback`` that is running or done, if any, and that was not followed by a redo."""
     ended_badly = {RollbackState.UNDONE, RollbackState.FAILED}
     views: Sequence[RollbackView] = board.rollbacks
-    return next((v for v in views if v.rollback.of == rollback and v.rollback.state not in ended_badly), None)
+    newest = next((v for v in views if v.rollback.of == rollback and v.rollback.state not in ended_badly), None)
+    return newest if newest is not None and newest.rollback.kind == "undo" else None

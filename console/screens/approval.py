@@ -48,6 +48,13 @@ def approval_lines(incident: IncidentView, view: OptionView, moment: View, cells
     yield from labelled("why", _why(incident), cells)
     changes = diff_summary(plan.diff) if plan.diff else "no code"
     yield from labelled("changes", f"{changes} · database: {plan.database} · {_agents(view)}", cells)
+    if plan.parts:
+        yield from labelled("parts", ", ".join(plan.parts), cells)
+    if plan.rewrite:
+        yield from labelled("rewrites", f"{plan.branch} moves back: no new commit is made", cells, "critical")
+    if plan.keeps:
+        kept = ", ".join(figures.short(sha) for sha in plan.keeps)
+        yield from labelled("kept", f"{figures.count(len(plan.keeps), 'commit')} made again on top: {kept}", cells)
     text, style = loses_text(view)
     yield from labelled("loses", text, cells, style)
     for place, conflict in enumerate(rehearsal.conflicts):

@@ -83,6 +83,9 @@ class NotingOperator:
     def stop_all(self, names: list[str]) -> None:
         self._note("stop all", *names)
 
+    def redo(self, rollback_id: str) -> None:
+        self._note("redo", rollback_id)
+
     def undo(self, rollback_id: str) -> None:
         self._note("undo", rollback_id)
 

@@ -381,6 +381,16 @@ class TestActing:
             await it.press("U")
             assert it.operator.wishes == [("undo", "rb-1")]
 
+    async def test_redo_does_it_again_after_its_undo(self) -> None:
+        board = boards.recovered()
+        done = board.rollbacks[0]
+        undo = replace(done, rollback=replace(done.rollback, id="rb-2", kind="undo", of="rb-1"))
+        async with stage(replace(board, rollbacks=(done, undo))) as it:
+            await it.press("Z")
+            assert "Do rb-1 again?" in it.picture
+            await it.press("Z")
+            assert it.operator.wishes == [("redo", "rb-1")]
+
     async def test_a_running_rollback_cannot_be_undone(self) -> None:
         async with stage(boards.rolling_back()) as it:
             await it.press("U")

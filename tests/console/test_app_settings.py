@@ -158,6 +158,11 @@ class TestReasons:
         done = board.rollbacks[0]
         undo = replace(done, rollback=replace(done.rollback, id="rb-2", kind="undo", of="rb-1"))
         assert self.reason("undo", picked, replace(board, rollbacks=(undo, done))) == "rb-1 is undone by rb-2"
+        assert self.reason("redo", picked, replace(board, rollbacks=(undo, done))) is None
+        assert self.reason("redo", picked, board) == "rb-1 is not undone by an operator"
+        redo = replace(done, rollback=replace(done.rollback, id="rb-3", kind="redo", of="rb-1"))
+        assert self.reason("undo", picked, replace(board, rollbacks=(redo, undo, done))) is None
+        assert self.reason("redo", picked, replace(board, rollbacks=(redo, undo, done))) is not None
         failed = replace(undo, rollback=replace(undo.rollback, state=RollbackState.UNDONE))
         assert self.reason("undo", picked, replace(board, rollbacks=(failed, done))) is None
         undone = replace(done, rollback=replace(done.rollback, state=RollbackState.UNDONE))
