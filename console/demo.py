@@ -21,6 +21,7 @@ from ..core.trust import trust, written_content
 from .auto import run_auto
 from .context import Context
 from .demo_sandbox import AGENTS, make_sandbox
+from .diagnostics import say
 
 FAULT_WAIT_S = 90.0
 """How long the faulty agent may take until it commits its fault."""
@@ -51,6 +52,7 @@ def run_demo(auto: bool, keep: bool) -> int:
             shutil.rmtree(folder, ignore_errors=True)
 
     cleaning = _Once(clean_up)
+    say("the sandbox is being made: a repository, a database, and agents that start")
     try:
         context = open_sandbox(folder)
         start_fleet(context)
