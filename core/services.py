@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from .checks.checks import Checks
 from .clock import Clock
@@ -65,13 +65,11 @@ def open_services(
 
 
 def attributed(services: Services, commits: Sequence[Commit]) -> list[Commit]:
-    """Return the commits with whose each is: by what it says itself, else by the working tree that it was made in."""
-    return [
-        commit if commit.agent else replace(commit, agent=services.store.get_note(origin_key(commit.sha)))
-        for commit in attribute(commits, services.settings.agents)
-    ]
+    """Return the commits with whose each is: by trailer, author, branch or working tree it was made in, co-author."""
+    store = services.store
+    return attribute(commits, services.settings.agents, lambda sha: store.get_note(origin_key(sha)))
 
 
 def origin_key(sha: str) -> str:
-    """Return the note that holds in whose working tree the commit ``sha`` was seen to be made."""
+    """Return the note that holds in whose branch or working tree the commit ``sha`` was seen to be made."""
     return f"origin:{sha}"

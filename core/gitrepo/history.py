@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import pairwise
 
@@ -41,15 +41,48 @@ def commits(
     return list(_parsed(done.out))
 
 
-def attribute(commits: Sequence[Commit], agents: Mapping[str, AgentSettings]) -> list[Commit]:
-    """Return the commits with ``agent`` filled: by trailer, then author, then ``Co-Authored-By``; else None.
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a commit was made, as git's own logs tell; see `rollcage.core.observe.origin`."""
 
-    An ``Agent:`` trailer that no settings claim names the agent itself. The branch or worktree that a commit was made
-    in is not looked at here.
+    agent: str
+    """Whose place that is."""
+    place: str
+    """In words: ``in the working tree of executor``, ``on branch executor/fix``."""
+
+
+def attribute(
+    commits: Sequence[Commit],
+    agents: Mapping[str, AgentSettings],
+    made_by: Callable[[str], str | None] = lambda sha: None,
+) -> list[Commit]:
+    """Return the commits with ``agent`` filled: by trailer, then author, then ``made_by``, then ``Co-Authored-By``.
+
+    An ``Agent:`` trailer that no settings claim names the agent itself. ``made_by`` tells for a commit in whose branch
+    or working tree it was made, ``None`` where that is not known; it is asked only where the commit itself tells
+    nothing. Nobody's commit keeps ``None``.
     """
-    trailers = {(settings.commits.trailer or name).lower(): name for name, settings in agents.items()}
-    authors = {settings.commits.author.lower(): name for name, settings in agents.items() if settings.commits.author}
-    return [replace(commit, agent=_agent(commit, trailers, authors)) for commit in commits]
+    trailers, authors = _known(agents)
+    return [
+        replace(
+            commit,
+            agent=_said(commit, trailers, authors) or made_by(commit.sha) or _among(_coauthors(commit), authors),
+        )
+        for commit in commits
+    ]
+
+
+def contradictions(
+    commits: Sequence[Commit], agents: Mapping[str, AgentSettings], origins: Mapping[str, Origin]
+) -> dict[str, str]:
+    """Return, by the id of each commit whose trailer or author contradicts where it was made, what contradicts what."""
+    trailers, authors = _known(agents)
+    found = {}
+    for commit in commits:
+        said, origin = _said(commit, trailers, authors), origins.get(commit.sha)
+        if said and origin and said != origin.agent:
+            found[commit.sha] = f"says that it is {said}'s, but was made {origin.place}"
+    return found
 
 
 def diff(mirror: Mirror, old_tree: str, new_tree: str, limit: int = 100_000) -> str:
@@ -166,11 +199,27 @@ def _moment(seconds: str) -> datetime:
 _NAME = re.compile(r"[\w.@+-]{1,64}")
 
 
-def _agent(commit: Commit, trailers: Mapping[str, str], authors: Mapping[str, str]) -> str | None:
+def _known(agents: Mapping[str, AgentSettings]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the agents by the value of their trailer and by their author, in lower case."""
+    trailers = {(settings.commits.trailer or name).lower(): name for name, settings in agents.items()}
+    authors = {settings.commits.author.lower(): name for name, settings in agents.items() if settings.commits.author}
+    return trailers, authors
+
+
+def _said(commit: Commit, trailers: Mapping[str, str], authors: Mapping[str, str]) -> str | None:
+    """Return whose the commit says to be, by its trailer or its author."""
     for key, value in reversed(commit.trailers):  # the last one: a later writer adds below
         if key == "Agent" and (value.lower() in trailers or _NAME.fullmatch(value)):
             return trailers.get(value.lower(), value)
-    people = [commit.author, *(value for key, value in commit.trailers if key == "Co-Authored-By")]
+    return _among([commit.author], authors)
+
+
+def _coauthors(commit: Commit) -> list[str]:
+    return [value for key, value in commit.trailers if key == "Co-Authored-By"]
+
+
+def _among(people: Sequence[str], authors: Mapping[str, str]) -> str | None:
+    """Return the agent of the first of ``people`` that is one: by name and address, the address, or the name."""
     for person in people:
         name, _, address = person.lower().removesuffix(">").rpartition(" <")
         for known in (person.lower(), address, name):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ..clock import iso
 from ..errors import GitError
-from ..gitrepo.history import attribute, commits
+from ..gitrepo.history import Origin, attribute, commits, contradictions
 from ..model import EVERYBODY, Commit, Signal, SignalKind
+from ..services import origin_key
 
 if TYPE_CHECKING:
     from ..services import Services
@@ -28,13 +30,16 @@ class CommitWatcher:
         self._key = f"observe:head:{services.settings.branch}"
         self._noted = self._head = services.store.get_note(self._key)
 
-    def look(self, now: datetime) -> list[Signal]:
+    def look(self, now: datetime, origins: Callable[[], Mapping[str, Origin]] = dict) -> list[Signal]:
         """Return a signal for each commit that is new on the branch, oldest first; at the very first look none.
+
+        ``origins`` tells where commits were made; it is asked where there are new ones, and what it tells of those that
+        say of nobody to be his is kept as a note (`rollcage.core.services.attributed` reads it).
 
         ``name`` is the sha, ``text`` the summary; attrs: ``parents``, ``files`` (at most 100), ``branch``,
         ``committed`` (time). Where the branch no longer contains its last head (a reset, an amended commit) they have
-        ``rewritten`` true and ``was``, that head; if no commit is new then, the head itself is reported. Raises
-        GitError.
+        ``rewritten`` true and ``was``, that head; if no commit is new then, the head itself is reported. With
+        ``mismatch`` are those that contradict where they were made. Raises GitError.
         """
         # Where an engine died before it could hand on what it saw, the next one sees it again.
         if self._head is not None and self._head != self._noted:
@@ -43,11 +48,13 @@ class CommitWatcher:
         tip = self._services.repository.tip(self._services.settings.branch)
         if tip is None or tip == self._head:
             return []
-        signals = self._compare(self._head, tip, now) if self._head is not None else []
+        signals = self._compare(self._head, tip, now, origins) if self._head is not None else []
         self._head = tip
         return signals
 
-    def _compare(self, before: str, tip: str, now: datetime) -> list[Signal]:
+    def _compare(
+        self, before: str, tip: str, now: datetime, origins: Callable[[], Mapping[str, Origin]]
+    ) -> list[Signal]:
         mirror = self._services.mirror
         try:
             contained = mirror.git.run("merge-base", "--is-ancestor", before, tip, ok=(0, 1)).status == 0
@@ -56,8 +63,21 @@ class CommitWatcher:
             contained, found = False, []
         found = found or commits(mirror, tip, limit=1)
         about: dict[str, object] = {} if contained else {"rewritten": True, "was": before}
-        owned = attribute(found, self._services.settings.agents)
-        return [_signal(commit, {"branch": self._services.settings.branch, **about}, now) for commit in reversed(owned)]
+        about["branch"] = self._services.settings.branch
+        made, agents = origins(), self._services.settings.agents
+        lies = contradictions(found, agents, made)
+        signals = []
+        for commit in reversed(attribute(found, agents, lambda sha: self._noted_origin(sha, made))):
+            lie = {"mismatch": lies[commit.sha]} if commit.sha in lies else {}
+            signals.append(_signal(commit, {**about, **lie}, now))
+        return signals
+
+    def _noted_origin(self, sha: str, made: Mapping[str, Origin]) -> str | None:
+        """Return whose place ``sha`` was made in, and keep it: the logs that tell so go with the working tree."""
+        if sha not in made:
+            return None
+        self._services.store.set_note(origin_key(sha), made[sha].agent)
+        return made[sha].agent
 
 
 def _signal(commit: Commit, about: dict[str, object], now: datetime) -> Signal:

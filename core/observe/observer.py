@@ -10,10 +10,10 @@ from ..errors import RollcageError, UsageError
 from ..fleet.runs import Run, current_runs
 from ..gitrepo.history import commits
 from ..model import EVERYBODY, CheckOutcome, Commit, Hold, Signal, SignalKind
-from ..services import Services, attributed, origin_key
+from ..services import Services, attributed
 from .commits import CommitWatcher
 from .data import database_signals
-from .origin import compared, made_by
+from .origin import origins
 from .output import OutputWatcher
 from .processes import ProcessSampler
 
@@ -108,14 +108,8 @@ class Observer:
                 f"branch {branch} is gone, or the whole repository: nothing is watched until it is back; "
                 f"its history is kept in {services.paths.mirror}"
             )
-        signals = self._commits.look(now)
-        if not signals:
-            return []
-        makers = made_by(services.repository, runs)
-        for signal in signals:
-            if not signal.agent and signal.name in makers:
-                services.store.set_note(origin_key(signal.name), makers[signal.name])
-        return [compared(signal, makers) for signal in signals]
+        agents = services.settings.agents
+        return self._commits.look(now, lambda: origins(services.repository, runs, agents, branch))
 
     def look_at_data(self) -> int:
         """Run the checks of the database where it is time; return how many signals were put."""

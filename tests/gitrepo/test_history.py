@@ -9,7 +9,16 @@ import pytest
 
 from rollcage.core.config import AgentSettings, CommitSettings
 from rollcage.core.errors import GitError, UsageError
-from rollcage.core.gitrepo.history import attribute, branch_parent, changed_files, commits, diff, parents
+from rollcage.core.gitrepo.history import (
+    Origin,
+    attribute,
+    branch_parent,
+    changed_files,
+    commits,
+    contradictions,
+    diff,
+    parents,
+)
 from rollcage.core.gitrepo.mirror import Mirror
 from rollcage.core.gitrepo.paths import quoted, raw, shown
 from rollcage.core.gitrepo.repository import Repository
@@ -117,6 +126,24 @@ def test_whose_commit_it_is(author: str, message: str, agent: str | None, reposi
     found = commits(mirror, git(repository, "rev-parse", "HEAD"), limit=1)
     assert found[0].agent is None
     assert attribute(found, AGENTS)[0].agent == agent
+
+
+def test_where_it_was_made_counts_behind_trailer_and_author_and_before_who_helped(
+    repository: Path, mirror: Mirror
+) -> None:
+    messages = ["x", "x\n\nAgent: monitor", "x\n\nCo-authored-by: E <executor@bots.example>"]
+    shas = [commit(repository, {}, message) for message in messages]
+    git(repository, "commit", "-q", "--allow-empty", "--author=E <executor@bots.example>", "-m", "x")
+    shas.append(git(repository, "rev-parse", "HEAD"))
+    found = commits(mirror, shas[-1], limit=4)[::-1]
+    made = dict.fromkeys(shas, Origin("planner", "on branch planner"))
+    owned = attribute(found, AGENTS, lambda sha: made[sha].agent)
+    assert [each.agent for each in owned] == ["planner", "monitor", "planner", "executor"]
+    assert contradictions(found, AGENTS, made) == {
+        shas[1]: "says that it is monitor's, but was made on branch planner",
+        shas[3]: "says that it is executor's, but was made on branch planner",
+    }
+    assert contradictions(found, AGENTS, {shas[1]: Origin("monitor", "on branch monitor")}) == {}
 
 
 def test_the_opt_out_trailer(repository: Path, mirror: Mirror) -> None:

@@ -17,9 +17,10 @@ from rollcage.core.errors import RollcageError, UsageError
 from rollcage.core.fleet.control import stop_tree
 from rollcage.core.fleet.runs import Run, current_runs
 from rollcage.core.fleet.start import start_agent
+from rollcage.core.gitrepo.history import Origin
 from rollcage.core.model import EVERYBODY, AgentState, Commit, Hold, IncidentState, Signal, SignalKind
 from rollcage.core.observe.observer import AGAIN_S, Observer
-from rollcage.core.observe.origin import compared, made_by
+from rollcage.core.observe.origin import origins
 from rollcage.core.services import attributed
 from tests.conftest import ManualClock, git
 from tests.loop import BAD, CHECK, GOOD, Shop, eventually
@@ -156,26 +157,39 @@ class TestOrigin:
             run_of(shop, "monitor", shared),
             run_of(shop, "analyzer", shop.path),
         ]
-        makers = made_by(shop.services.repository, runs)
-        assert makers[mine] == "executor"
-        assert other not in makers
-        assert shop.head() not in makers, "people commit in the main working tree, too"
-        assert git(shop.path, "rev-parse", "main~1") not in makers, "it was checked out there, not made there"
+        made = origins(shop.services.repository, runs, [], "main")
+        assert made[mine] == Origin("executor", "in the working tree of executor")
+        assert other not in made
+        assert shop.head() not in made, "people commit in the main working tree, too"
+        assert git(shop.path, "rev-parse", "main~1") not in made, "it was checked out there, not made there"
+
+    def test_a_commit_belongs_to_the_agent_whose_branch_it_was_made_on(self, shop: Shop) -> None:
+        made = {}
+        for branch in ("executor", "executor/fix", "agents/planner", "executor/planner", "other"):
+            git(shop.path, "checkout", "-q", "-b", branch.replace("executor/", "by/executor/"), "main")
+            made[branch] = commit_in(shop.path, branch)
+        git(shop.path, "checkout", "-q", "main")
+        found = origins(shop.services.repository, [], ["executor", "planner", "main"], "main")
+        assert found == {
+            made["executor"]: Origin("executor", "on branch executor"),
+            made["executor/fix"]: Origin("executor", "on branch by/executor/fix"),
+            made["agents/planner"]: Origin("planner", "on branch agents/planner"),
+        }
 
     def test_a_trailer_that_contradicts_the_place_is_a_finding(self, shop: Shop) -> None:
-        tree = linked(shop, "ours")
-        sha = commit_in(tree, "not mine\n\nAgent: planner")
-        makers = made_by(shop.services.repository, [run_of(shop, "executor", tree)])
-        told = Signal(shop.services.clock.now(), "planner", SignalKind.COMMIT, sha, text="not mine")
-        lying = compared(told, makers)
-        assert lying.attrs["mismatch"] == "says that it is planner's, but was made in the working tree of executor"
-        shop.services.signals.put([lying])
+        watching = observer(shop)
+        watching.look()
+        watching.look()
+        git(shop.path, "checkout", "-q", "-b", "executor")
+        lie = commit_in(shop.path, "not mine\n\nAgent: planner")
+        honest = commit_in(shop.path, "mine\n\nCo-Authored-By: planner <planner@bots.example>")
+        git(shop.path, "branch", "-f", "main", "executor")
+        watching.look()
+        told = {each.name: each for each in signals(shop, SignalKind.COMMIT)}
+        assert told[lie].attrs["mismatch"] == "says that it is planner's, but was made on branch executor"
+        assert (told[honest].agent, "mismatch" in told[honest].attrs) == ("executor", False)
         assert Intake(shop.services, ()).take_in() == ["inc-1"]
         assert shop.services.store.incidents()[0].title == "commit of doubtful origin"
-        honest = compared(Signal(told.at, "executor", told.kind, sha), makers)
-        assert "mismatch" not in honest.attrs
-        assert compared(Signal(told.at, "", told.kind, sha), makers).agent == "executor"
-        assert compared(Signal(told.at, "planner", told.kind, "f" * 40), makers).attrs == {}
 
     def test_what_a_real_agent_commits_in_its_own_tree_is_its_own(self, shop: Shop, agent: Any) -> None:
         tree = linked(shop, "ours")
