@@ -8,6 +8,7 @@ targets do not follow one another directly, the commit stands before it: ``01234
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -289,7 +290,10 @@ def _ranges(mirror: Mirror, step: Way) -> dict[bytes, list[_Range]]:
 
 
 def _hunks(change: _Change, ranges: Sequence[_Range]) -> Iterator[Part]:
-    """Yield the hunks of a file; an addition is split where a new block begins."""
+    """Yield the hunks of a file, split where a new block begins.
+
+    What was there before belongs to the block that is most like it; the others are additions.
+    """
     before, after = lines(change.before), lines(change.text)
     offsets = [0]
     for line in after:
@@ -297,11 +301,10 @@ def _hunks(change: _Change, ranges: Sequence[_Range]) -> Iterator[Part]:
     spans = []
     for old, removed, new, added in ranges:
         back = b"".join(before[old : old + removed])
-        if removed:
-            spans.append((new, new + added, back))
-        else:
-            starts = [new + start for start in _blocks(after[new : new + added])]
-            spans += [(start, end, back) for start, end in zip(starts, [*starts[1:], new + added], strict=True)]
+        starts = [new + start for start in _blocks(after[new : new + added], follows=removed > 0)]
+        blocks = list(zip(starts, [*starts[1:], new + added], strict=True))
+        likest = max(blocks, key=lambda block: _alike(b"".join(after[block[0] : block[1]]), back))
+        spans += [(start, end, back if (start, end) == likest else b"") for start, end in blocks]
     for number, (start, end, back) in enumerate(spans, 1):
         yield Part(
             f"{change.name}#{number}", shown(change.path), PartKind.HUNK, change.name, start + 1,
@@ -309,23 +312,26 @@ def _hunks(change: _Change, ranges: Sequence[_Range]) -> Iterator[Part]:
         )  # fmt: skip
 
 
-def _blocks(text: Sequence[bytes]) -> list[int]:
-    """Return at which lines a block begins: after blank ones, with as little indentation as any has."""
+def _blocks(text: Sequence[bytes], *, follows: bool) -> list[int]:
+    """Return at which lines a block begins: behind blank ones, with as little indentation as any has.
+
+    The blank lines go with the block behind them if the text ``follows`` something or begins with some, else with the
+    one before: so whichever block is taken away, the others are as far apart as they were.
+    """
     indents = [len(line) - len(line.lstrip()) for line in text if line.strip()]
     least = min(indents, default=0)
-    starts = [0]
-    blank = False
+    leads = follows or bool(text and not text[0].strip())
+    starts, blank, begun = [0], 0, False
     for number, line in enumerate(text):
         if not line.strip():
-            blank = True
+            blank += begun
             continue
-        # A closing bracket, an else or a decorated line's body goes on with what is there.
-        if (
-            blank
-            and number
-            and len(line) - len(line.lstrip()) == least
-            and not line.lstrip().startswith((b")", b"]", b"}"))
-        ):
-            starts.append(number)
-        blank = False
+        # What begins with a closing bracket goes on with what is there.
+        if blank and len(line) - len(line.lstrip()) == least and line.lstrip()[:1] not in b")]}":
+            starts.append(number - blank if leads else number)
+        blank, begun = 0, True
     return starts
+
+
+def _alike(one: bytes, other: bytes) -> int:
+    return (Counter(tokens(one)) & Counter(tokens(other))).total()

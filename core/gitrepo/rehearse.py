@@ -12,6 +12,7 @@ from .git import revision
 from .mirror import Mirror
 from .objects import read_trees
 from .threeway import Merge, Merged, merge_trees
+from .token_merge import tokens
 from .ways import Way, read_head, read_series, ways_of, with_parents
 
 
@@ -99,24 +100,60 @@ def make_commit(mirror: Mirror, tree: str, parents: Sequence[str], message: str,
 
 
 def lost_lines(
-    mirror: Mirror, head: str, new_tree: str, targets: Sequence[str], *, parents: Mapping[str, str] | None = None
+    mirror: Mirror,
+    head: str,
+    new_tree: str,
+    targets: Sequence[str],
+    *,
+    parents: Mapping[str, str] | None = None,
+    finely: Sequence[str] = (),
 ) -> int:
-    """Return how many lines go from ``head`` to ``new_tree`` although the targets did not add them.
+    """Return how many lines go from ``head`` to ``new_tree`` although the targets did not add them; see `lines_lost`.
 
-    Lines are counted by their content within a file; a file that the targets knew by another name is found by what is
-    left over. A binary file counts as one line. Raises GitError.
+    Raises GitError.
     """
-    old, new = read_trees(mirror, (head, new_tree))
     commits = with_parents(mirror, targets)
     ways = [way for target in targets for way in ways_of(commits, target, parents or {})[0]]
+    return lines_lost(mirror, head, new_tree, ways, finely=finely)
+
+
+def lines_lost(mirror: Mirror, head: str, new_tree: str, ways: Sequence[Way], *, finely: Sequence[str] = ()) -> int:
+    """Return how many lines go from ``head`` to ``new_tree`` although they did not come by what ``ways`` take back.
+
+    Lines are counted by their content within a file; a file that the targets knew by another name is found by what is
+    left over. A binary file counts as one line. In the files ``finely`` lines were merged by words: one of which every
+    word came from the targets or is in a line that comes instead is not lost. Raises GitError.
+    """
+    old, new = read_trees(mirror, (head, new_tree))
     gone = _changed_lines(mirror, [(old, new)], b"-")
     added = _changed_lines(mirror, [(way.theirs, way.base) for way in ways], b"+")
+    words = _words(sum(added.values(), Counter[bytes]())) if finely else Counter[bytes]()
+    come = _changed_lines(mirror, [(old, new)], b"+") if finely else {}
     lost = Counter[bytes]()
     for path, lines in gone.items():
         ours = added.get(path, Counter())
-        lost += lines - ours
+        left = lines - ours
+        if path.decode("utf-8", "surrogateescape") in finely:
+            left = _without_words(left, words + _words(come.get(path, Counter())))
+        lost += left
         added[path] = ours - lines
     return (lost - sum(added.values(), Counter[bytes]())).total()
+
+
+def _words(lines: Counter[bytes]) -> Counter[bytes]:
+    return Counter(token for line in lines.elements() for token in tokens(line) if not token.isspace())
+
+
+def _without_words(lines: Counter[bytes], words: Counter[bytes]) -> Counter[bytes]:
+    """Return those of ``lines`` that cannot be made of ``words``, each of which serves once."""
+    left = Counter[bytes]()
+    for line in lines.elements():
+        needed = _words(Counter([line]))
+        if needed <= words:
+            words = words - needed
+        else:
+            left[line] += 1
+    return left
 
 
 def _reversal(target: str, ways: Sequence[Way], reason: str, outcomes: Sequence[Merged], head_tree: str) -> Reversal:
