@@ -28,11 +28,13 @@ REASONS: Mapping[str, str] = {
     "opt_out": "the commit asks to be kept (Rollcage: keep), so a human decides",
     "undone_before": "an operator brought this change back once, so a human decides",
     "verdict_ask": "the evidence is not enough to act alone",
-    "not_confirmed": "the culprit was not confirmed against its parent",
+    "not_confirmed": "it does not take back just what was confirmed, each culprit against its parent",
+    "history_rewritten": "it moves the branch back instead of forward, which only a human may decide",
     "does_not_apply": "it does not apply cleanly to the branch",
     "no_check_passed": "no check passed on the result in rehearsal",
     "no_way_back": "the data has no way back to before the damage",
     "moved": "the branch or the plan's effect changed since it was rehearsed",
+    "edited": "it was edited since it was looked at",
     "overlap": "uncommitted edits of somebody stand in the way",
     "operation_in_progress": "somebody is amid a rebase, merge or the like of the branch",
     "index_locked": "another git process holds the index of a working tree of the branch",
@@ -63,7 +65,7 @@ class PolicyFacts:
     checks_believed: bool
     """The canary of every check that has a say; True where none has."""
     confirmed: bool
-    """The culprit failed and its parent passed, both afresh."""
+    """Each culprit failed and its parent passed, both afresh; it takes back all of them, and nothing that is more."""
     opted_out: bool
     undone_before: bool
     """The change came back by an undo of rollcage's own."""
@@ -119,10 +121,12 @@ def refusals(
         "undone_before": code and facts.undone_before,
         "verdict_ask": diagnosis.verdict is not Verdict.ACT,
         "not_confirmed": code and not facts.confirmed,
+        "history_rewritten": plan.rewrite,
         "does_not_apply": not option.rehearsal.applies,
         "no_check_passed": any(check.passed is False for check in checks) or (code and not _all_passed(checks)),
         "no_way_back": code and plan.database.startswith("no way back"),
         "moved": facts.moved or plan.plan_hash != option.plan_hash,
+        "edited": False,  # only an operator's approval can be overtaken by an edit
         "overlap": code and facts.overlap,
         "operation_in_progress": code and facts.obstacle == "operation_in_progress",
         "index_locked": code and facts.obstacle == "index_locked",

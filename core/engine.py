@@ -15,9 +15,12 @@ from .detect.incidents import is_unresolved
 from .detect.intake import Intake
 from .detect.rules import Band, rules
 from .errors import LeaseError, RollcageError, UsageError
+from .execute.false_alarms import count_false_alarms
+from .execute.sending import flush
+from .execute.standby import standing_by
 from .fleet.runs import Run, current_runs
 from .fleet.start import start_agent
-from .model import EVERYBODY, Commit, RollbackState
+from .model import EVERYBODY, Commit, IncidentState, RollbackState
 from .obey import Obeyer
 from .observe.observer import Observer
 from .observe.processes import ProcessSampler
@@ -32,10 +35,12 @@ OBSERVE_EVERY_S = 1.0
 LEAD_EVERY_S = 2.0
 SETTLE_EVERY_S = 0.25
 KEEP_EVERY_S = 3_600.0
+PUSH_EVERY_S = 5.0
 LEAVE_S = 10.0
 """So long the threads that only look may take to end; who leads no longer does not wait for one that hangs."""
 HISTORY = 1_000
 """Incidents and rollbacks before this run that ``--once`` compares with."""
+_LEFT_STANDING = "engine:left_standing"
 
 
 class Engine:
@@ -77,8 +82,8 @@ class Engine:
 
         Longer ``for:`` windows are waited for up to ``settle`` seconds. At level watch nothing is changed, not even
         what an engine left half done. Once `leaving` is set it comes to an end, after a rollback in progress. Raises
-        RollcageError where looking fails, also where nothing is found but a check says nothing: that is not healthy;
-        UsageError where there is no such branch, LeaseError where the leadership was lost.
+        RollcageError where looking fails, UsageError where there is no such branch, LeaseError where the leadership was
+        lost. Where nothing is found but a check says nothing, it is escalated, and an alert says why.
         """
         services, store = self._services, self._services.store
         self._require_branch()
@@ -95,6 +100,7 @@ class Engine:
             self._observer.run_checks(self._leave, again=True)
             self._intake.take_in()
             self._follow()
+            self._push()
             doubt = None if self._leave.is_set() else self._observer.doubt
         if self.failure:
             raise LeaseError(self.failure)
@@ -102,8 +108,9 @@ class Engine:
         touched = [each for each in now if each.id not in states or states[each.id] is not each.state]
         before = [each for each in now if each not in touched and is_unresolved(each)]
         result = result_of(touched, before, self.level)
-        if result == "healthy" and doubt is not None:
-            raise doubt
+        if result == "healthy" and doubt is not None:  # nobody knows how all is, so a human has to look
+            alert(store, "critical", str(doubt))
+            result = "escalated"
         carried = [each for each in reversed(store.rollbacks(HISTORY)) if each.id not in rollbacks]
         return Outcome(
             result=result,
@@ -142,6 +149,7 @@ class Engine:
             self._leave.set()
             heart.join()
             self._observer.close()
+            self._tell_who_stands_by()
 
     def _look(self, settle: float) -> None:
         clock = self._services.clock
@@ -190,6 +198,7 @@ class Engine:
             ("data", self._observer.look_at_data, OBSERVE_EVERY_S),
             ("checks", self._check, OBSERVE_EVERY_S),
             ("keep", self._keep, KEEP_EVERY_S),
+            ("push", self._push, PUSH_EVERY_S),
             ("guard", self._guard, DETECT_EVERY_S),
             ("respond", self._respond, DETECT_EVERY_S),
         ]
@@ -218,6 +227,8 @@ class Engine:
         ended = not any(thread.is_alive() for thread in self._threads.values())
         if ended:
             self._observer.close()
+        if respond is not None and not respond.is_alive():
+            self._tell_who_stands_by()
         return ended
 
     # -- the rounds of the threads
@@ -264,6 +275,11 @@ class Engine:
         if doubt is not None:
             raise doubt
 
+    def _push(self) -> None:
+        """Send what could not be sent before and is due."""
+        if self.level is not Level.WATCH:
+            flush(self._services)
+
     def _keep(self) -> None:
         """Keep the branch's history, and let go of signals that are old."""
         services = self._services
@@ -287,6 +303,26 @@ class Engine:
         if tip and tip != self._kept:
             self._services.mirror.keep(tip, "engine")
             self._kept = tip
+            if self.level is not Level.WATCH:
+                count_false_alarms(self._services)
+
+    def _tell_who_stands_by(self) -> None:
+        """Say, before nobody leads any more, which agents stand by for a decision that nobody would hear of."""
+        store = self._services.store
+        if self.level is Level.WATCH or self.failure:
+            return
+        try:
+            waiting = [each.id for each in store.incidents(open_only=True) if each.state is IncidentState.WAITING]
+            agents = [held.agent for held in standing_by(self._services)]
+            text = (
+                f"no engine runs any more while {', '.join(waiting)} waits for a decision, until which "
+                f"{', '.join(agents)} stand by: rollcage approve or reject an option, or rollcage resume AGENT"
+            )
+            if waiting and agents and store.get_note(_LEFT_STANDING) != text:
+                alert(store, "warning", text)
+                store.set_note(_LEFT_STANDING, text)
+        except RollcageError:  # nothing can be written: whoever started the engine has been told why
+            return
 
     def _start_agents(self) -> None:
         """Start the agents whose settings say ``start: engine`` and that do not run, dependencies first."""

@@ -17,9 +17,9 @@ from .decisions import (
     unsettled,
 )
 from .errors import ExitCode, RollcageError, UsageError
-from .execute.agents import pause_agent, release_agent, start_again, stop_agent
+from .execute.agents import dismiss_agent, pause_agent, release_agent, start_again, stop_agent
 from .execute.journal import JournalError
-from .execute.runner import start_rollback, try_undo_again
+from .execute.runner import came_to_nothing, start_rollback, try_undo_again
 from .execute.safe import stand_down
 from .fleet.runs import latest_runs
 from .model import (
@@ -29,6 +29,7 @@ from .model import (
     Incident,
     IncidentState,
     RecoveryPlan,
+    Rollback,
     RollbackOption,
     RollbackState,
 )
@@ -38,6 +39,7 @@ from .plan.undo import find_undo, plan_undo
 from .progress import alert, record_decision, save_state
 from .respond import Responder
 from .services import Services
+from .store.facts import AgentHold
 
 _AGENTS = frozenset({"stop", "pause", "resume"})
 
@@ -95,7 +97,7 @@ class Obeyer:
         if begun is not None and begun.state is RollbackState.RUNNING:
             return  # the responder carries it on first
         try:
-            answer = answer_by(begun) if begun is not None else self._obey(decision)
+            answer = self._answer_by(begun) if begun is not None else self._obey(decision)
         except JournalError:
             raise
         except RollcageError as failure:
@@ -104,6 +106,12 @@ class Obeyer:
             alert(store, "warning", text, incident=decision.incident)
         save_answer(store, decision.id, answer)
         self._left.pop(decision.id, None)
+
+    def _answer_by(self, ended: Rollback) -> Answer:
+        """Return what to answer: who was overtaken by the branch is asked once more, for the incident waits again."""
+        if came_to_nothing(self._services, ended):
+            return Answer(ExitCode.WAITING, f"{ended.id} published nothing: {ended.note}")
+        return answer_by(ended)
 
     def _obey(self, decision: Decision) -> Answer:
         verb = _verb(decision)
@@ -146,9 +154,10 @@ class Obeyer:
 
     def _approve(self, incident: Incident, option: RollbackOption, plan: RecoveryPlan, decision: Decision) -> Answer:
         """Carry the plan out if what it does is what was approved; rehearsed again where the branch moved since."""
-        refusal = ""
+        refusal, code = "", "moved"
         if decision.plan_hash and decision.plan_hash != plan.plan_hash:
             refusal = f"what {option.id} does has changed since: look at it and decide again"
+            code = "edited" if self._was_edited(option) else code
         elif self._services.repository.tip(plan.branch) != plan.head:
             again, now = self._responder.rehearse_again(
                 incident, option, Wish(plan.type, plan.targets, plan.message, _restarts(plan))
@@ -164,11 +173,15 @@ class Obeyer:
         if obstacle is not None:  # seen before an agent is stopped for nothing
             return Answer(ExitCode.WAITING, f"{option.id} was not begun: {obstacle}")
         if not refusal:
-            return answer_by(self._responder.execute(incident, plan, decision.by, decision.id))
-        record_decision(self._services, incident, option.id, plan.plan_hash, DecisionVerdict.WAIT, "moved")
+            return self._answer_by(self._responder.execute(incident, plan, decision.by, decision.id))
+        record_decision(self._services, incident, option.id, plan.plan_hash, DecisionVerdict.WAIT, code)
         if incident.state is not IncidentState.WAITING:
             save_state(self._services, incident, IncidentState.WAITING, refusal)
         return Answer(ExitCode.WAITING, refusal)
+
+    def _was_edited(self, option: RollbackOption) -> bool:
+        known = self._services.store.decisions(incident=option.incident)
+        return any(each.verdict is DecisionVerdict.EDIT and each.option == option.id for each in known)
 
     def _edit(self, incident: Incident, option: RollbackOption, plan: RecoveryPlan, decision: Decision) -> Answer:
         """Rehearse what was edited; whatever was approved before is void by its new hash."""
@@ -196,7 +209,7 @@ class Obeyer:
             with store.transaction():
                 begun = start_rollback(services, plan, approved_by=decision.by, kind=verb, of=subject)
                 save_beginning(store, decision.id, begun.id)
-        return answer_by(self._responder.finish(begun))
+        return self._answer_by(self._responder.finish(begun))
 
     def _hold(self, verb: str, agent: str, decision: Decision) -> Answer:
         services, by = self._services, decision.by
@@ -206,7 +219,10 @@ class Obeyer:
             raise UsageError(f"there is no agent {agent}; rollcage agents lists them")
         reason = decision.reason or f"by {by}"
         if verb == "stop":
+            again = held is not None and held.hold is Hold.STOPPED and self._was_stopped(agent, held, decision)
             stop_agent(services, agent, reason, by)
+            if again and dismiss_agent(services, agent, by):
+                return Answer(ExitCode.DONE, f"{agent}: stopped before, so its supervisor was ended as well")
         elif verb == "pause":
             pause_agent(services, agent, Hold.PAUSED, reason, by)
         elif held is not None and held.hold is Hold.STOPPED:
@@ -214,6 +230,14 @@ class Obeyer:
         else:
             release_agent(services, agent, by)
         return Answer(ExitCode.DONE, f"{agent}: {verb} done")
+
+    def _was_stopped(self, agent: str, held: AgentHold, decision: Decision) -> bool:
+        """Say whether it was an operator who stopped ``agent`` last: whoever stops it a second time means it."""
+        mine = [f"{verb}:{agent}" for verb in _AGENTS]
+        known = self._services.store.decisions()
+        earlier = [each for each in known if each.id < decision.id and each.by != ENGINE and each.option in mine]
+        by_engine = held.reason.startswith(("incident ", "rollback "))
+        return bool(earlier) and earlier[-1].option == decision.option and not by_engine
 
 
 def _against(decision: Decision, option: str) -> bool:

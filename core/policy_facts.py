@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from .config import Level
@@ -11,6 +11,7 @@ from .decisions import ENGINE
 from .detect.incidents import same_problem
 from .diagnose.diagnose import failing_checks
 from .errors import RefusedError
+from .execute.runner import came_to_nothing
 from .gitrepo.history import commits
 from .gitrepo.publish import plan_publication
 from .gitrepo.rehearse import make_commit
@@ -19,6 +20,7 @@ from .model import (
     DecisionVerdict,
     Diagnosis,
     Incident,
+    OptionType,
     RecoveryPlan,
     Rollback,
     RollbackOption,
@@ -49,7 +51,8 @@ def policy_facts(
     """Gather all that `PolicyFacts` names. Costs a look at the state and at a few commits; runs no check."""
     now = services.clock.now()
     tip = services.repository.tip(plan.branch) or plan.head
-    targets = [found for sha in plan.targets for found in commits(services.mirror, sha, limit=1)]
+    targets = _commits(services, plan.targets)
+    lost = _commits(services, option.rehearsal.lost_commits)
     recent = [incident for incident in services.store.incidents(limit=1000) if now - incident.opened <= DAY]
     dependents = any(factor.name == "dependents" for factor in option.risk_factors)
     broken = not option.rehearsal.applies or any(check.passed is False for check in option.rehearsal.checks)
@@ -58,12 +61,12 @@ def policy_facts(
     return PolicyFacts(
         kill_switch=(services.paths.root / KILL_SWITCH).exists(),
         snapshot_failed=services.store.get_note(f"safe:{incident.id}") is None,
-        same_problem=_rolled_back_in_a_row(services, incident, rollbacks),
+        same_problem=len(_row(services, incident, rollbacks)),
         proposals=sum(bool(services.store.options(found.id)) for found in recent),
         unattended=sum(_unattended(rollback) and now - rollback.started <= DAY for rollback in rollbacks),
         checks_believed=_believed(services, incident, tip),
-        confirmed=bool(diagnosis.culprits),
-        opted_out=any(commit.opted_out for commit in targets),
+        confirmed=confirmed(option, diagnosis),
+        opted_out=any(commit.opted_out for commit in (*targets, *lost)),
         undone_before=any(each.kind == "undo" and each.head_after in plan.targets for each in rollbacks),
         culprit_age=_age(services, tip, targets),
         moved=tip != plan.head,
@@ -73,26 +76,85 @@ def policy_facts(
     )
 
 
+def everything_known(
+    services: Services, incident: Incident, diagnosis: Diagnosis | None
+) -> tuple[str, Mapping[str, object]]:
+    """Return, for who has to find the root cause by hand, what was found out and tried: in words, and as JSON values.
+
+    That is the diagnosis, each earlier rollback of the same problem with the option that it was and why it failed or
+    did not last, and the snapshots to go back to.
+    """
+    store = services.store
+    tried: list[dict[str, str | list[str]]] = []
+    for rollback in _row(services, incident, store.rollbacks(1000)):
+        option = store.option(rollback.option)
+        tried.append(
+            {
+                "rollback": rollback.id,
+                "incident": rollback.incident,
+                "option": rollback.option,
+                "type": option.type.value if option is not None else "",
+                "target_commits": list(option.target_commits) if option is not None else [],
+                "state": rollback.state.value,
+                "why": rollback.note or "it was verified, and the trouble came back",
+                "snapshot": rollback.snapshot,
+            }
+        )
+    safe = store.get_note(f"safe:{incident.id}") or ""
+    snapshots = [name for name in dict.fromkeys([safe, *(str(each["snapshot"]) for each in tried)]) if name]
+    body: dict[str, object] = {"tried": tried, "snapshots": snapshots}
+    words = [f"tried before: {each['rollback']} {each['type']}, {each['state']}: {each['why']}" for each in tried]
+    if diagnosis is not None:
+        body["diagnosis"] = {
+            "root_cause": diagnosis.root_cause,
+            "confidence": diagnosis.confidence,
+            "culprits": [suspect.sha for suspect in diagnosis.culprits],
+            "suspects": [suspect.sha for suspect in diagnosis.suspects[:5]],
+            "last_good": diagnosis.last_good,
+        }
+        words.insert(0, diagnosis.root_cause)
+    words += [f"snapshots: {', '.join(snapshots)}"] if snapshots else []
+    return "; ".join(word for word in words if word), body
+
+
+def confirmed(option: RollbackOption, diagnosis: Diagnosis) -> bool:
+    """Say whether what goes is what was confirmed: culprits only, or, of one agent or the branch, all of them too."""
+    culprits, targets = {suspect.sha for suspect in diagnosis.culprits}, set(option.target_commits)
+    if option.type in {OptionType.FULL_AGENT_RESET, OptionType.BRANCH_RESET}:
+        return bool(culprits) and culprits <= targets
+    return bool(culprits) and culprits == targets
+
+
+def _commits(services: Services, shas: Sequence[str]) -> list[Commit]:
+    return [found for sha in shas for found in commits(services.mirror, sha, limit=1)]
+
+
 def _unattended(rollback: Rollback) -> bool:
     return rollback.kind == "rollback" and rollback.approved_by == ENGINE
 
 
-def _rolled_back_in_a_row(services: Services, incident: Incident, rollbacks: Sequence[Rollback]) -> int:
-    """Count the engine's own rollbacks of the same problem; an operator's say, or 24 h between two, ends the row."""
+def _row(services: Services, incident: Incident, rollbacks: Sequence[Rollback]) -> list[Rollback]:
+    """Return the engine's own rollbacks of the same problem in a row, the newest first.
+
+    An operator's say, or 24 h between two, ends the row. One that published nothing because the branch had moved is
+    none: nothing was tried.
+    """
     newest = {each.incident: each for each in reversed(rollbacks) if each.kind == "rollback"}
-    count, later = 0, services.clock.now()
+    found: list[Rollback] = []
+    later = services.clock.now()
     for earlier in services.store.incidents(limit=1000):
         if earlier.id == incident.id or not same_problem(earlier, incident):
             continue
         if any(decision.by != ENGINE for decision in services.store.decisions(incident=earlier.id)):
             break
         rollback = newest.get(earlier.id)
-        if rollback is None:
+        if rollback is None or came_to_nothing(services, rollback):
             continue
         if not _unattended(rollback) or later - (rollback.ended or rollback.started) > DAY:
             break
-        count, later = count + 1, rollback.started
-    return count
+        found.append(rollback)
+        later = rollback.started
+    return found
 
 
 def _believed(services: Services, incident: Incident, tip: str) -> bool:

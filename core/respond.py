@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -15,7 +15,8 @@ from .detect.incidents import still_open
 from .diagnose.diagnose import CHECK_RULE, diagnose, failing_checks
 from .errors import RollcageError, UsageError
 from .execute.agents import hold_of, pause_agent, release_agent, start_again, stop_agent
-from .execute.runner import carry_out, start_rollback, turned_at, work_for
+from .execute.deadline import PHASE_DEADLINE_S, overran
+from .execute.runner import came_to_nothing, carry_out, start_rollback, work_for
 from .execute.safe import critical_action, make_safe, stand_down
 from .execute.standby import safe_note
 from .fleet.runs import Run
@@ -35,7 +36,7 @@ from .model import (
 )
 from .plan.options import Wish, build_options, rehearse
 from .plan.validate import validate_recovery_plan
-from .policy_facts import policy_verdict
+from .policy_facts import everything_known, policy_verdict
 from .progress import alert, announce, record_decision, save_activity, save_state
 from .services import Services
 
@@ -45,8 +46,6 @@ AFTER_ROLLBACK = {
     RollbackState.UNDONE: IncidentState.UNDONE,
     RollbackState.FAILED: IncidentState.FAILED,
 }
-MOVED_AWAY = frozenset({"moved", "branch_moved", "worktrees_changed"})
-"""Why a rollback published nothing: the branch is no longer what it was planned for."""
 ATTEMPTS = 3
 """How often a plan is made because the branch moved while it was being made."""
 
@@ -229,7 +228,8 @@ class Responder:
             return self._escalate(incident, f"not made safe: {failure}")
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                diagnosis, pairs = self._prepare(incident)
+                with self._in_time(incident):
+                    diagnosis, pairs = self._prepare(incident)
                 incident = services.store.incident(incident.id) or incident
                 if self._is_over(incident):
                     return self._clear(incident)
@@ -264,11 +264,22 @@ class Responder:
         if diagnosis.verdict is Verdict.CANNOT_TELL:
             return self._escalate(incident, diagnosis.root_cause)
         if verdict is DecisionVerdict.ESCALATE:
-            return self._escalate(incident, REASONS.get(code, code))
+            known, body = everything_known(services, incident, diagnosis)
+            return self._escalate(incident, f"{REASONS.get(code, code)}; {known}", body)
         if verdict is not DecisionVerdict.APPROVE:
             return save_state(services, incident, IncidentState.WAITING, REASONS.get(code, code))
         self.execute(incident, plan, ENGINE)
         return services.store.incident(incident.id) or incident
+
+    @contextmanager
+    def _in_time(self, incident: Incident) -> Iterator[None]:
+        """Tell if analysing and planning took too long, what the user's own checks took left out."""
+        clock, checks = self._services.clock, self._services.checks
+        begun, checked, limit = clock.boot(), checks.seconds, PHASE_DEADLINE_S[2]
+        yield
+        took = clock.boot() - begun - (checks.seconds - checked)
+        if took > limit:
+            overran(self._services, f"phase 2 of {incident.id}", took, limit, incident=incident.id)
 
     def _prepare(self, incident: Incident) -> tuple[Diagnosis, list[Pair]]:
         """Diagnose and rehearse; write both. Raises CutShort."""
@@ -360,10 +371,11 @@ class Responder:
             services.store.set_hold(guessed, Hold.STANDBY, reason)
         return incident
 
-    def _escalate(self, incident: Incident, why: str) -> Incident:
+    def _escalate(self, incident: Incident, why: str, known: Mapping[str, object] | None = None) -> Incident:
         text = f"{incident.id} is escalated to you: {why}"
+        about = {"severity": "critical", "text": text, "incident": incident.id}
         with self._services.store.transaction():
-            alert(self._services.store, "critical", text, incident=incident.id)
+            self._services.store.append_event("alert", {**about, **(known or {})})
             escalated = save_state(self._services, incident, IncidentState.ESCALATED, why)
         stand_down(self._services)
         return escalated
@@ -396,7 +408,7 @@ class Responder:
     def _conclude(self, ended: Rollback, incident: Incident) -> None:
         note = ended.note or f"{ended.id} took it back; verified"
         state = AFTER_ROLLBACK[ended.state]
-        if state is IncidentState.UNDONE and not ended.head_after and turned_at(self._services, ended) in MOVED_AWAY:
+        if came_to_nothing(self._services, ended):
             # Nothing was published, and the trouble lasts: what was decided is void, and is to be decided anew.
             state = IncidentState.OPEN if ended.approved_by == ENGINE else IncidentState.WAITING
         saved = save_state(self._services, incident, state, note)

@@ -201,8 +201,24 @@ def test_settle_waits_for_rules_that_need_a_value_to_last(shop: Shop) -> None:
 
 def test_where_checks_cannot_be_run_it_is_not_healthy(shop: Shop) -> None:
     shop.configure(checks=[{**CHECK, "run": ["no-such-command"]}])
-    with pytest.raises(UsageError, match=r"check tests cannot be started: no-such-command.*rollcage\.yml"):
-        once(shop)
+    assert once(shop).result == "escalated"
+    told = [event.body for event in shop.services.store.recent_events(100) if event.event == "alert"]
+    assert "check tests cannot be started: no-such-command" in str(told[-1]["text"])
+
+
+def test_who_stands_by_for_a_decision_is_told_when_the_last_engine_leaves(shop: Shop) -> None:
+    shop.mark_good()
+    shop.break_it()
+    assert once(shop, Level.PROPOSE).result == "waiting"
+    store = shop.services.store
+    store.set_hold("planner", Hold.STANDBY)
+    for _ in range(2):
+        with shop.leading() as leader:
+            Engine(shop.services, leader, Level.PROPOSE).obey_once()
+    told = [str(event.body["text"]) for event in store.recent_events(100) if event.event == "alert"]
+    assert [text.partition(":")[0] for text in told if "no engine runs" in text] == [
+        "no engine runs any more while inc-1 waits for a decision, until which planner stand by"
+    ]
 
 
 def test_a_branch_that_is_not_there_is_refused(shop: Shop) -> None:

@@ -14,12 +14,13 @@ from rollcage.core.model import (
     Diagnosis,
     Incident,
     IncidentState,
+    OptionType,
     RecoveryPlan,
     Rollback,
     RollbackOption,
     RollbackState,
 )
-from rollcage.core.policy_facts import KILL_SWITCH, policy_facts, policy_verdict
+from rollcage.core.policy_facts import KILL_SWITCH, confirmed, policy_facts, policy_verdict
 from tests.conftest import git
 from tests.loop import BAD, CHECK, GOOD, Shop
 from tests.test_respond import Room
@@ -125,6 +126,38 @@ def test_the_same_problem_in_a_row_is_handed_to_a_human(case: Case) -> None:
         case.earlier(number, hours)
     assert case.facts().same_problem == 3
     assert case.verdict() == (DecisionVerdict.ESCALATE, "same_problem")
+
+
+def test_who_has_to_find_the_root_cause_by_hand_is_told_all_that_is_known(case: Case) -> None:
+    for number, hours in enumerate((3, 2, 1)):
+        case.earlier(number, hours)
+    case.shop.incident()
+    room = Room(case.shop, Level.AUTO)
+    incident = room.responder.handle("inc-5")
+    assert incident.state is IncidentState.ESCALATED
+    (alert,) = [body for body in room.events("alert") if body.get("incident") == "inc-5"]
+    assert [each["rollback"] for each in alert["tried"]] == ["rb-902", "rb-901", "rb-900"]
+    assert alert["diagnosis"]["culprits"] == list(case.plan.targets)
+    assert alert["snapshots"] == [room.store.snapshots()[0].id]
+    assert "needs work by hand" in alert["text"]
+    assert "tried before: rb-902 , done: it was verified, and the trouble came back" in alert["text"]
+
+
+def test_only_what_was_confirmed_may_go_without_a_human(case: Case) -> None:
+    known, other = case.diagnosis.culprits[0], "f" * 40
+    more = replace(case.diagnosis, culprits=(known, replace(known, sha=other)))
+    for kind, targets, diagnosed, may in (
+        (OptionType.SINGLE_COMMIT, (known.sha,), case.diagnosis, True),
+        (OptionType.SINGLE_COMMIT, (known.sha,), more, False),
+        (OptionType.FILE_SELECTIVE, (known.sha, other), more, True),
+        (OptionType.SINGLE_COMMIT, (known.sha, other), case.diagnosis, False),
+        (OptionType.FULL_AGENT_RESET, (known.sha, other), case.diagnosis, True),
+        (OptionType.FULL_AGENT_RESET, (other,), case.diagnosis, False),
+        (OptionType.BRANCH_RESET, (known.sha, other), more, True),
+        (OptionType.SINGLE_COMMIT, (known.sha,), replace(more, culprits=()), False),
+    ):
+        option = replace(case.option, type=kind, target_commits=targets)
+        assert confirmed(option, diagnosed) is may, (kind, targets)
 
 
 def test_a_day_of_health_ends_the_row(case: Case) -> None:

@@ -15,6 +15,8 @@ from rollcage.core.decisions import Answer, answer_to, save_beginning
 from rollcage.core.errors import ExitCode, UsageError
 from rollcage.core.execute.journal import Journal
 from rollcage.core.execute.runner import start_rollback
+from rollcage.core.fleet.runs import current_runs
+from rollcage.core.fleet.start import start_agent
 from rollcage.core.model import (
     Decision,
     DecisionVerdict,
@@ -33,7 +35,10 @@ from rollcage.core.obey import Obeyer
 from rollcage.core.progress import activity, save_activity
 from rollcage.core.respond import CutShort, Responder
 from tests.conftest import git
+from tests.fleet.conftest import nothing_left
 from tests.loop import BAD, CHECK, GOOD, Shop
+
+__all__ = ["nothing_left"]
 
 
 class Room:
@@ -366,6 +371,7 @@ def test_an_edited_plan_is_rehearsed_again_and_voids_what_was_approved(room: Roo
     decision = room.operator.approve(option.id, plan.plan_hash)  # of what was there before the edit
     answer = room.answered(decision)
     assert answer.code is ExitCode.WAITING
+    assert room.events("decision")[-1]["reason"] == "edited"
     edited, now = room.best()
     assert now.plan_hash == edited.plan_hash != plan.plan_hash
     assert now.message.startswith("Undo for now:")
@@ -452,6 +458,18 @@ def test_agents_are_held_at_once_and_let_go(room: Room) -> None:
     assert not room.obeyer.is_wanted()
 
 
+def test_stopped_twice_by_an_operator_an_agents_supervisor_ends_too(room: Room, nothing_left: str) -> None:
+    services = room.services
+    settings = services.settings.agents["planner"].model_copy(update={"run": ("sleep", "600")})
+    start_agent(services.paths, "planner", settings, services.repository.top)
+    assert room.answered(room.operator.stop_agent("planner")).text == "planner: stop done"
+    assert [run.child_pid for run in current_runs(services.paths.inbox_db)] == [None], "it waits to be let go"
+    answer = room.answered(room.operator.stop_agent("planner"))
+    assert answer.text == "planner: stopped before, so its supervisor was ended as well"
+    assert current_runs(services.paths.inbox_db) == []
+    assert room.store.holds()["planner"].hold is Hold.STOPPED
+
+
 @pytest.mark.parametrize(("option", "problem"), [("stop:nobody", "no agent nobody"), ("opt-7.1", "no option opt-7.1")])
 def test_what_cannot_be_done_is_answered_so(room: Room, option: str, problem: str) -> None:
     decision = room.store.add_decision("", option, "", DecisionVerdict.APPROVE, "ann@desk")
@@ -523,7 +541,7 @@ def test_what_the_engine_decided_is_planned_anew(shop: Shop) -> None:
 def test_what_an_operator_approved_waits_for_them_again(room: Room) -> None:
     option, plan = room.best()
     answer = room.answered(room.operator.approve(option.id, plan.plan_hash))
-    assert answer.code is ExitCode.UNDONE
-    assert "main moved" in answer.text
+    assert answer.code is ExitCode.WAITING
+    assert "rb-1 published nothing: main moved" in answer.text
     assert room.state() is IncidentState.WAITING
     assert "return a - b" in calc(room.shop)

@@ -53,13 +53,19 @@ class Checks:
         self._store = store
         self._clock = clock
         self._counting = Lock()
-        self._runs = 0
+        self._runs, self._seconds = 0, 0.0
 
     @property
     def runs(self) -> int:
         """How often a check's command was run through this object, tries to tell flaky from broken included."""
         with self._counting:
             return self._runs
+
+    @property
+    def seconds(self) -> float:
+        """How long those runs took, in seconds; of those that ran side by side each counts."""
+        with self._counting:
+            return self._seconds
 
     def counted_anew(self) -> Checks:
         """Return the same checks with a count of their own, from 0: what others run meanwhile does not count."""
@@ -121,6 +127,7 @@ class Checks:
         outcome, ending = judge(check, once, check.retries)
         with self._counting:
             self._runs += outcome.runs
+            self._seconds += outcome.duration_s
         if ending not in {Ending.UNABLE, Ending.STOPPED}:
             self._store.save_check(tree, self._key(check, only), outcome)
         return outcome, ending

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..errors import RollcageError
-from ..fleet.control import pause_tree, resume_tree, stop_tree
+from ..fleet.control import end_supervisor, pause_tree, resume_tree, stop_tree
 from ..fleet.runs import Run, current_runs, is_alive, latest_runs
 from ..fleet.start import start_agent
 from ..model import AgentState, Hold
@@ -85,6 +85,19 @@ def pause_agent(services: Services, agent: str, hold: Hold, reason: str, by: str
     if why:
         _alert(services, f"agent {agent} could not be frozen and works on: {why}")
     return why
+
+
+def dismiss_agent(services: Services, agent: str, by: str) -> bool:
+    """End the supervisor of a stopped ``agent``, which would wait for its release for ever; say whether there was one.
+
+    It stays held. Where it is to work again later, it is started anew, as it was the first time.
+    """
+    run = live_runs(services).get(agent)
+    if run is None or hold_of(services, agent) is not Hold.STOPPED or run.child_pid is not None:
+        return False
+    ended = end_supervisor(run)
+    _tell(services, agent, "dismiss", by, "it was stopped twice", ended=ended)
+    return ended
 
 
 def release_agent(services: Services, agent: str, by: str = "engine") -> None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 from ..errors import RefusedError, RollcageError
 from ..model import Step, StepState
 from ..text import clean
+from .deadline import PHASE_DEADLINE_S, overran, watched
 from .failures import explained, words_of
 from .journal import JournalError
 from .publishing import MOVED, take_back_begun
 from .steps import KINDS
 from .work import ON_RECORD, NotVerifiedError, StepKind, Work
 
-PHASE_DEADLINE_S = {1: 120.0, 2: 300.0, 3: 600.0, 4: 900.0}
-"""After so long in a phase, the user's own check commands left out, an alert is raised; no step is cut short."""
+_WITH_CHECKS = frozenset({"still_valid", "checks"})
+"""Steps that run the user's own commands: how long they took themselves is only known when they are over."""
 TRIES = 3
 """How often a change is brought onto the branch, where that moves in the very moment of publication."""
 
@@ -26,9 +28,12 @@ def go_forward(work: Work) -> Step | None:
         if step.phase != phase:
             phase = step.phase
             _announce(work, phase, "started")
-        if (failed := carry_out_step(work, step)) is not None:
+        took = _took(work, phase)
+        with _watched(work, step, took) as told:
+            failed = carry_out_step(work, step)
+        if failed is not None:
             return failed
-        _look_at_the_time(work, phase)
+        _look_at_the_time(work, phase, told=bool(told), before=took)
     return None
 
 
@@ -115,16 +120,25 @@ def _announce(work: Work, phase: int, state: str) -> None:
     )
 
 
-def _look_at_the_time(work: Work, phase: int) -> None:
+def _watched(work: Work, step: Step, took: float) -> AbstractContextManager[list[float]]:
+    if step.name in _WITH_CHECKS:
+        return nullcontext([])
+    what, limit = f"phase {step.phase} of {step.rollback}", PHASE_DEADLINE_S[step.phase]
+    return watched(work.services, what, limit, before=took, rollback=step.rollback)
+
+
+def _took(work: Work, phase: int) -> float:
+    """Return how long the steps of a phase have taken that are done, in seconds."""
+    return sum(_seconds(s) for s in work.journal.steps() if s.phase == phase and s.state is StepState.DONE)
+
+
+def _look_at_the_time(work: Work, phase: int, *, told: bool, before: float) -> None:
     """Tell once when a phase has taken longer than it should; and when it is over."""
     steps = [step for step in work.journal.steps() if step.phase == phase]
-    ended = [step for step in steps if step.state is StepState.DONE]
-    took = [_seconds(step) for step in ended]
-    limit = PHASE_DEADLINE_S[phase]
-    if took and sum(took) > limit >= sum(took[:-1]):
-        text = f"phase {phase} of {ended[-1].rollback} has taken {sum(took):.0f} s, over its {limit:.0f} s"
-        work.services.store.append_event("alert", {"severity": "warning", "text": text, "rollback": ended[-1].rollback})
-    if len(ended) == len(steps):
+    took, limit = _took(work, phase), PHASE_DEADLINE_S[phase]
+    if took > limit >= before and not told:
+        overran(work.services, f"phase {phase} of {work.journal.rollback.id}", took, limit, rollback=steps[0].rollback)
+    if all(step.state is StepState.DONE for step in steps):
         _announce(work, phase, "done")
 
 

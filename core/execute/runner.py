@@ -16,6 +16,8 @@ from .journal import Journal, JournalError
 from .steps import KINDS
 from .work import Work
 
+MOVED_AWAY = frozenset({"moved", "branch_moved", "worktrees_changed"})
+"""Why a rollback published nothing: the branch is no longer what it was planned for."""
 _ENDED_BADLY = frozenset({StepState.FAILED, StepState.UNDONE})
 
 
@@ -88,6 +90,12 @@ def turned_at(services: Services, rollback: Rollback) -> str:
     """Return the code of the refusal for which ``rollback`` turned round; empty: it was for something else."""
     turned = [step for step in services.store.steps(rollback.id) if step.state in _ENDED_BADLY]
     return str(turned[-1].data.get("code", "")) if turned else ""
+
+
+def came_to_nothing(services: Services, rollback: Rollback) -> bool:
+    """Return whether ``rollback`` published nothing because the branch was no longer what it was planned for."""
+    undone = rollback.state is RollbackState.UNDONE and not rollback.head_after
+    return undone and turned_at(services, rollback) in MOVED_AWAY
 
 
 def carry_out(work: Work) -> Rollback:

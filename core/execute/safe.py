@@ -8,11 +8,9 @@ from ..errors import RollcageError
 from ..model import Hold, Incident
 from ..services import Services
 from .agents import pause_agent, stop_agent
+from .deadline import PHASE_DEADLINE_S, watched
 from .snapshots import snapshot_name, take_snapshot
-from .standby import resume_standby, safe_note, stand_by, standby_note
-
-DEADLINE_S = 120.0
-"""After so long an alert is raised; nothing is cut short."""
+from .standby import resume_standby, safe_note, stand_by, standby_note, stop_all
 
 
 def critical_action(settings: Settings, level: Level) -> str:
@@ -33,7 +31,12 @@ def make_safe(services: Services, incident: Incident, level: Level) -> str:
     known = store.get_note(safe_note(incident.id))
     if known is not None:
         return known
-    begun = services.clock.boot()
+    with watched(services, f"making {incident.id} safe", PHASE_DEADLINE_S[1], incident=incident.id):
+        return _make_safe(services, incident, level)
+
+
+def _make_safe(services: Services, incident: Incident, level: Level) -> str:
+    store, begun = services.store, services.clock.boot()
     action = critical_action(services.settings, level)
     reason = f"incident {incident.id}: {incident.title}"
     name = _planned_name(services, incident)
@@ -62,9 +65,6 @@ def make_safe(services: Services, incident: Incident, level: Level) -> str:
                 "took_s": took,
             },
         )
-        if took > DEADLINE_S:
-            text = f"making {incident.id} safe has taken {took:.0f} s, over its {DEADLINE_S:.0f} s"
-            store.append_event("alert", {"severity": "warning", "text": text, "incident": incident.id})
         store.audit("engine", "make_safe", incident.id, reason, detail={"held": canonical(held)})
     return snapshot
 
@@ -88,12 +88,15 @@ def _planned_name(services: Services, incident: Incident) -> str:
 
 
 def _hold(services: Services, agent: str, action: str, reason: str) -> dict[str, object]:
+    """Hold the problem agent; where it cannot be stopped, all the others are stopped too (spec, section 3)."""
     try:
         if action == "stop":
-            return dict(stop_agent(services, agent, reason))
+            done = dict(stop_agent(services, agent, reason))
+            return done | {"all_stopped": stop_all(services, agent, reason)} if done.get("left") else done
         why = pause_agent(services, agent, Hold.PAUSED, reason)
         return {"paused": not why, "why": why}
-    except RollcageError as failure:  # the others stand by all the same; the operator sees why this one did not
+    except RollcageError as failure:  # the others are held all the same; the operator sees why this one was not
         text = f"agent {agent} could not be held: {failure}"
         services.store.append_event("alert", {"severity": "critical", "text": text})
-        return {"failed": str(failure)}
+        stopped = stop_all(services, agent, reason) if action == "stop" else []
+        return {"failed": str(failure), "all_stopped": stopped}

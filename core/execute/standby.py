@@ -9,7 +9,7 @@ from ..fleet.mailbox import post
 from ..model import Hold, IncidentState, RollbackState, Severity
 from ..services import Services
 from ..store.facts import AgentHold
-from .agents import hold_of, live_runs, pause_agent, release_agent
+from .agents import hold_of, live_runs, pause_agent, release_agent, stop_agent
 
 _RECENT = 50
 """Of the rollbacks, so many are looked at for one that failed."""
@@ -30,6 +30,30 @@ def stand_by(services: Services, problem_agent: str, reason: str) -> dict[str, s
         # One that stands by already may have been frozen only halfway by a process that died.
         told[agent] = "; ".join(filter(None, [pause_agent(services, agent, Hold.STANDBY, reason), unread]))
     return told
+
+
+def stop_all(services: Services, but: str, reason: str) -> list[str]:
+    """End the processes of all other live agents, for the problem agent could not be stopped; return their names.
+
+    They stand by then without a process, and are started again where they would only be let go. What an operator
+    holds is left alone.
+    """
+    stopped = []
+    for agent in sorted(live_runs(services)):
+        if agent == but or hold_of(services, agent) not in {Hold.NONE, Hold.STANDBY}:
+            continue
+        try:
+            stop_agent(services, agent, reason)
+        except RollcageError as failure:
+            text = f"agent {agent} could not be stopped: {failure}"
+            services.store.append_event("alert", {"severity": "critical", "text": text})
+            continue
+        # The store remembers the stop through the other hold: who is released from it is started anew.
+        services.store.set_hold(agent, Hold.STANDBY, reason)
+        stopped.append(agent)
+    text = f"agent {but} could not be stopped, so all agents were: {', '.join(stopped) or 'no other runs'}"
+    services.store.append_event("alert", {"severity": "critical", "text": text})
+    return stopped
 
 
 def resume_standby(services: Services, *, but: str = "") -> list[str]:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from .runs import Run, tree
+from .runs import Run, is_alive, tree
 
 FREEZE_TIME = 2.0
 """Seconds to get a tree to stand still."""
@@ -120,6 +120,25 @@ def pause_tree(run: Run, *, git_wait: float = 2.0) -> PauseResult:
 def resume_tree(run: Run) -> int:
     """Let all halted processes of ``run`` go on; return how many there were."""
     return _thaw(tree(run))
+
+
+def end_supervisor(run: Run, patience: float = KILL_TIME) -> bool:
+    """Ask the supervisor of ``run`` to end, and wait at most ``patience`` seconds; return whether it has.
+
+    It ends in its own time: what is left of its tree first, then its last report.
+    """
+    try:
+        supervisor = psutil.Process(run.supervisor_pid)
+    except psutil.NoSuchProcess:
+        return True
+    deadline = time.monotonic() + patience
+    if is_alive(run):  # looked at after the process was taken, so that it is of this run or gone
+        _send(supervisor, signal.SIGTERM)
+    while is_alive(run):
+        if time.monotonic() >= deadline:
+            return False
+        _tick(TICK)
+    return True
 
 
 def _freeze(members: Members, deadline: float) -> bool:

@@ -11,6 +11,7 @@ import pytest
 
 from rollcage.core.config import Level
 from rollcage.core.errors import RollcageError
+from rollcage.core.execute import safe
 from rollcage.core.execute.agents import hold_of, pause_agent, release_agent, start_again, stop_agent
 from rollcage.core.execute.runner import carry_out, work_for
 from rollcage.core.execute.safe import make_safe
@@ -145,6 +146,18 @@ def test_an_agent_that_is_still_critical_after_its_restart_is_stopped_again_and_
     assert ended.state is RollbackState.UNDONE
     assert ended.note == "agent executor after its restart: memory_usage is still critical"
     assert fleet.is_stopped("executor")
+
+
+def test_where_the_problem_agent_cannot_be_stopped_all_agents_are(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.start("planner")
+    monkeypatch.setattr(safe, "stop_agent", lambda *_: {"left": 1})  # as of one in an uninterruptible wait
+    make_safe(fleet.services, incident(fleet), Level.AUTO)
+    assert fleet.is_stopped("planner")
+    assert fleet.alerts() == ["agent executor could not be stopped, so all agents were: planner"]
+    assert resume_standby(fleet.services, but="inc-1") == ["planner"]
+    eventually(lambda: fleet.works("planner"))
 
 
 def test_an_agent_that_has_nothing_to_do_any_more_is_no_failure(fleet: Fleet, begun: Scene) -> None:
