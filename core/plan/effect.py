@@ -3,40 +3,33 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 
 from ..codec import canonical
 from ..gitrepo.entries import Entry, changes
 from ..gitrepo.paths import shown
-from ..model import OptionType, PlanStep
+from ..model import RecoveryPlan
 from ..services import Services
 
 
-def plan_hash(
-    services: Services,
-    kind: OptionType,
-    *,
-    head: str,
-    tree: str | None,
-    targets: Sequence[str],
-    message: str,
-    steps: Sequence[PlanStep],
-    database: str,
-) -> str:
-    """Return the SHA-256 of the effect in canonical JSON.
+def plan_hash(services: Services, plan: RecoveryPlan) -> str:
+    """Return the SHA-256 of the effect of ``plan`` in canonical JSON; its own ``plan_hash`` does not count.
 
-    The effect is the reverse patch (each affected file's blob and mode before and after), the branch, the database
-    target, the settings pin, and what is done to whom. The head is left out: a commit that touches none of the
-    affected files leaves the hash as it is.
+    The effect is the reverse patch (each affected file's blob and mode before and after), the branch, which parts go,
+    which commits are made again, the database target, the settings pin, and what is done to whom. The head is left
+    out: a commit that touches none of the affected files leaves the hash as it is. Where history is rewritten the head
+    counts, for the branch leaves whatever is there. Raises GitError.
     """
     effect = {
-        "type": kind.value,
-        "targets": list(targets),
-        "files": changed_blobs(services, head, tree) if tree else [],
-        "branch": services.settings.branch,
-        "message": message,
-        "steps": [[step.phase, step.name, step.subject] for step in steps if step.name != "stand_by"],
-        "database": database,
+        "type": plan.type.value,
+        "targets": list(plan.targets),
+        "parts": list(plan.parts),
+        "keeps": list(plan.keeps),
+        "rewrite": plan.head if plan.rewrite else "",
+        "files": changed_blobs(services, plan.head, plan.tree) if plan.tree else [],
+        "branch": plan.branch,
+        "message": plan.message,
+        "steps": [[step.phase, step.name, step.subject] for step in plan.steps if step.name != "stand_by"],
+        "database": plan.database,
         "settings": services.pin,
     }
     return hashlib.sha256(canonical(effect).encode()).hexdigest()

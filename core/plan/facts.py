@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..gitrepo.git import Git
-from ..gitrepo.history import attribute, commits
+from ..gitrepo.history import commits
 from ..gitrepo.objects import read_commits
 from ..gitrepo.paths import shown
 from ..model import CheckOutcome, Commit, Diagnosis, OptionType
-from ..services import Services
+from ..services import Services, attributed
 from .risk import Effect, RiskFacts
+from .yardsticks import yardsticks
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,11 @@ class Tried:
     """An uncommitted edit stands in the way."""
     conflicts: bool = False
     """It does not apply because later commits changed the same lines."""
+    lost_commits: tuple[str, ...] = ()
+    """Commits that no target is and that go along, known from how the tree was made."""
+    goal: str = ""
+    """BRANCH_RESET: the last good commit."""
+    rewrite: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,12 @@ class Facts:
     lost_commits: tuple[str, ...]
     edited: tuple[str, ...]
     """Files that would change and have uncommitted edits."""
+    tests: tuple[str, ...]
+    """Tests and settings of checks that the targets change, or that would change."""
+
+
+_MORE_THAN_BLAMED = frozenset({OptionType.FULL_AGENT_RESET, OptionType.BRANCH_RESET})
+"""Types that take back more than is known to be bad: what nobody blamed is counted as lost there."""
 
 
 def gather(services: Services, diagnosis: Diagnosis, tried: Tried, agents: Sequence[str], database: Effect) -> Facts:
@@ -56,7 +68,10 @@ def gather(services: Services, diagnosis: Diagnosis, tried: Tried, agents: Seque
     strangers = _strangers(brought)
     own = {_who(commit) for commit in (*targets, *brought) if commit not in strangers}
     later = _later(services, tried, files)
-    lost = tuple(commit.sha for commit in strangers) if tried.tree else ()
+    lost: tuple[str, ...] = ()
+    if tried.tree and tried.type is not OptionType.RESTART_ONLY:
+        shas = (*(commit.sha for commit in strangers), *_unblamed(diagnosis, tried), *tried.lost_commits)
+        lost = tuple(dict.fromkeys(shas))
     edited = _edited(services, tried.files)
     others = {path for commit in later if _who(commit) not in own for path in commit.files}
     risk = RiskFacts(
@@ -66,22 +81,23 @@ def gather(services: Services, diagnosis: Diagnosis, tried: Tried, agents: Seque
         dependents=len(later),
         others_files=len(others & files),
         database=database,
-        history_rewritten=False,
-        pushed=_pushed(services, tried.targets),
+        history_rewritten=tried.rewrite,
+        pushed=_pushed(services, tried),
         dirty_overlap=tried.overlaps,
         dirty_same_file=bool(edited),
         checks_passed=_passed(tried),
-        confidence=_confidence(diagnosis, tried.targets),
+        confidence=_confidence(diagnosis, tried),
         agents_stopped=len(agents),
-        commits_taken_back=len(tried.targets) + len(brought),
+        commits_taken_back=len({*tried.targets, *(commit.sha for commit in brought), *tried.lost_commits}),
     )
-    return Facts(risk, tuple(later), lost, edited)
+    touched = sorted({path for commit in targets for path in commit.files} | set(tried.files))
+    return Facts(risk, tuple(later), lost, edited, yardsticks(services.settings, touched))
 
 
 def _commits(services: Services, shas: Sequence[str]) -> list[Commit]:
     known = read_commits(services.mirror, shas)
     found = [commit for sha in known for commit in commits(services.mirror, sha, limit=1)]
-    return attribute(found, services.settings.agents)
+    return attributed(services, found)
 
 
 def _who(commit: Commit) -> str:
@@ -97,7 +113,7 @@ def _brought(services: Services, tried: Tried) -> list[Commit]:
         for commit in commits(services.mirror, merge, since=parent, limit=limit, first_parent=False):
             if commit.sha not in tried.targets and len(commit.parents) < 2:
                 found[commit.sha] = commit
-    return attribute(list(found.values()), services.settings.agents)
+    return attributed(services, list(found.values()))
 
 
 def _strangers(brought: Sequence[Commit]) -> list[Commit]:
@@ -110,12 +126,34 @@ def _strangers(brought: Sequence[Commit]) -> list[Commit]:
     return [commit for commit in brought if _who(commit) != counts.most_common(1)[0][0]]
 
 
+def _unblamed(diagnosis: Diagnosis, tried: Tried) -> list[str]:
+    """Return the targets that nobody showed to be bad, of an option that takes back more than that."""
+    if tried.type not in _MORE_THAN_BLAMED:
+        return []
+    blamed = {suspect.sha for suspect in diagnosis.culprits or diagnosis.suspects[:1]}
+    return [sha for sha in tried.targets if sha not in blamed]
+
+
 def _later(services: Services, tried: Tried, files: set[str]) -> list[Commit]:
+    """Return the commits that have a target in their history and change one of ``files``, newest first.
+
+    Through merges as well: one of a branch that was merged in the meantime stands on the target like any other.
+    """
     if not files:
         return []
-    since = commits(services.mirror, tried.head, since=tried.targets[-1], limit=services.settings.limits.lookback)
-    touching = [commit for commit in since if commit.sha not in tried.targets and files & set(commit.files)]
-    return attribute(touching, services.settings.agents)
+    git, limit = services.mirror.git, services.settings.limits.lookback
+    on_it: dict[str, None] = {}
+    for target in tried.targets:
+        out = git.run(
+            "rev-list", "--topo-order", "--no-merges", f"--max-count={limit}", "--ancestry-path",
+            tried.head, f"^{target}", "--", ok=(0, 128),
+        )  # fmt: skip
+        on_it.update(dict.fromkeys(out.out.decode().split() if out.status == 0 else ()))
+    wanted = set(on_it) - set(tried.targets)
+    if not wanted:
+        return []
+    found = commits(services.mirror, tried.head, since=tried.targets[-1], limit=5 * limit, first_parent=False)
+    return attributed(services, [commit for commit in found if commit.sha in wanted and files & set(commit.files)])
 
 
 def _lines_changed(services: Services, tried: Tried) -> int:
@@ -150,12 +188,16 @@ def _edited(services: Services, files: Sequence[str]) -> tuple[str, ...]:
     return tuple(path for path in files if path in found)
 
 
-def _pushed(services: Services, targets: Sequence[str]) -> bool | None:
-    if not targets:
+def _pushed(services: Services, tried: Tried) -> bool | None:
+    """Return whether a remote has what is taken back; of history that is rewritten: any of it."""
+    if not tried.targets:
         return None
-    refs = services.repository.git.run(
-        "for-each-ref", "--contains", targets[-1], "--count=1", "refs/remotes", ok=(0, 1, 128, 129)
-    )
+    git = services.repository.git
+    ids = [tried.targets[-1]]
+    if tried.rewrite:
+        ids = git.text("rev-list", "--max-count=1000", tried.head, f"^{tried.goal}", "--").split()
+    words = [word for sha in ids for word in ("--contains", sha)]
+    refs = git.run("for-each-ref", *words, "--count=1", "refs/remotes", ok=(0, 1, 128, 129))
     return bool(refs.out) if refs.status == 0 else None
 
 
@@ -167,10 +209,16 @@ def _passed(tried: Tried) -> bool | None:
     return None if not verdicts or None in verdicts else True
 
 
-def _confidence(diagnosis: Diagnosis, targets: Sequence[str]) -> float:
-    """Return how sure it is that all of ``targets`` did it."""
-    culprits = {suspect.sha for suspect in diagnosis.culprits}
+def _confidence(diagnosis: Diagnosis, tried: Tried) -> float:
+    """Return how sure it is that what did it goes, and, of types that take back what is blamed only, all of it did."""
+    culprits, targets = {suspect.sha for suspect in diagnosis.culprits}, set(tried.targets)
+    known = {suspect.sha: suspect.probability for suspect in diagnosis.suspects}
+    if not targets:
+        return diagnosis.confidence
+    if tried.type in _MORE_THAN_BLAMED:
+        if culprits:
+            return diagnosis.confidence if culprits <= targets else 0.0
+        return min(sum(known.get(sha, 0.0) for sha in targets), 1.0)
     if culprits.issuperset(targets):
         return diagnosis.confidence
-    known = {suspect.sha: suspect.probability for suspect in diagnosis.suspects}
     return min(diagnosis.confidence if sha in culprits else known.get(sha, 0.0) for sha in targets)

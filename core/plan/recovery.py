@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..model import OptionType, PlanStep
 
@@ -65,12 +66,14 @@ def recovery_steps(
     database: str = "",
     reset: Sequence[str] = (),
     push: str = "",
+    goal: str = "",
 ) -> list[PlanStep]:
     """Return the steps that carry out an option of ``kind`` for the problem ``agents``, in order.
 
     ``order`` names those that are started again, in that order; by default all. ``database`` is how it goes back in
     step (`rollcage.core.plan.data_way`), ``reset`` the agents that start from nothing, ``push`` the remote that the
-    branch is sent to; empty: not at all.
+    branch is sent to; empty: not at all. ``goal`` is the commit that the branch itself goes back to, where history is
+    rewritten.
     """
     steps = [step("stop_agent", agent) for agent in agents]
     steps.append(step("stand_by"))
@@ -78,7 +81,7 @@ def recovery_steps(
         steps.append(step("still_valid"))
     steps.append(step("snapshot"))
     if kind is not OptionType.RESTART_ONLY:
-        steps += [step("commit"), step("publish")]
+        steps += _rewriting(goal) if goal else [step("commit"), step("publish")]
     steps += [step("reset_agent", agent) for agent in reset]
     if database:
         steps.append(step("database", database))
@@ -91,7 +94,28 @@ def recovery_steps(
     return [*steps, step("resume_others"), *([step("push", push)] if push else [])]
 
 
-def undo_steps() -> list[PlanStep]:
-    """Return the steps that turn a rollback round: the agents stand by while the branch moves."""
-    names = ("stand_by", "still_valid", "snapshot", "commit", "publish", "verify", "resume_others")
-    return [step(name) for name in names]
+def _rewriting(goal: str) -> list[PlanStep]:
+    """Return the steps that move the branch back to ``goal``; the subject of the first says where."""
+    commit, publish = step("commit", goal), step("publish")
+    return [
+        replace(commit, does=f"keep the branch as it is, and find {goal[:12]}", check="it is the rehearsed one"),
+        replace(
+            publish,
+            does=f"move the branch back to {goal[:12]}; every worktree follows",
+            undo="the branch goes back to where it was",
+        ),
+    ]
+
+
+def undo_steps(*, database: str = "", reset: Sequence[str] = (), push: str = "") -> list[PlanStep]:
+    """Return the steps that turn a rollback round: the agents stand by while the branch moves.
+
+    What the rollback did beside is turned round as well: the ``database``, the agents ``reset``, the ``push``.
+    """
+    steps = [step(name) for name in ("stand_by", "still_valid", "snapshot", "commit", "publish")]
+    given = "give {} back what was taken from it: locks, messages, hand-overs and its own branches"
+    steps += [replace(step("reset_agent", agent), does=given.format(agent)) for agent in reset]
+    if database:
+        steps.append(step("database", database))
+    steps += [step("verify"), step("resume_others")]
+    return [*steps, *([step("push", push)] if push else [])]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from ..errors import RefusedError, UsageError
 from ..gitrepo.history import diff
 from ..gitrepo.objects import read_trees
 from ..gitrepo.rehearse import rehearse_onto
-from ..model import OptionType, RecoveryPlan, Rollback, RollbackState
+from ..model import OptionType, RecoveryPlan, Rollback, RollbackState, Step, StepState
 from ..services import Services
 from .effect import plan_hash
 from .recovery import undo_steps
@@ -19,38 +22,33 @@ def plan_undo(services: Services, rollback: Rollback, kind: str) -> RecoveryPlan
     """Return the plan that brings back what was before ``rollback``, rehearsed on the branch as it is now.
 
     Commits that came since are kept; the files that it changed are as before, bit for bit, unless those changed them
-    too. ``kind`` is ``undo``, or ``redo`` for an undo. Raises UsageError where there is nothing to turn round,
-    RefusedError ``undo_conflict`` where later commits stand in the way.
+    too. Where it moved the branch itself back, a new commit brings the old content again. Its other steps are turned
+    round as well: the database goes to the fresh snapshot that it took, agents get back what was reset, and what was
+    sent to a remote is sent again. ``kind`` is ``undo``, or ``redo`` for an undo. Raises UsageError where there is
+    nothing to turn round, RefusedError ``undo_conflict`` where later commits stand in the way.
     """
     if rollback.state not in _CARRIED_OUT:
         raise UsageError(f"{rollback.id} is {rollback.state.value}: only one that was carried out can be turned round")
+    done = services.store.steps(rollback.id)
     if not rollback.head_after:
-        raise UsageError(f"{rollback.id} changed no code; there is nothing to turn round")
+        raise UsageError(_nothing_to_turn(rollback, done))
     branch = services.settings.branch
     head = services.repository.tip(branch)
     if head is None:
         raise RefusedError("branch_gone", f"branch {branch} does not exist any more")
-    before, head_tree = read_trees(services.mirror, (_parent(services, rollback.head_after), head))
+    before, head_tree = read_trees(services.mirror, (_before(services, rollback), head))
     back = rehearse_onto(services.mirror, before, head, rollback.head_after)
     if back.tree is None:
         why = "; ".join(back.conflicts)
         raise RefusedError("undo_conflict", f"{rollback.id} cannot be turned round, for later commits conflict: {why}")
     if back.tree == head_tree:
         raise UsageError(f"{rollback.id} is turned round already: nothing would change")
-    steps = tuple(undo_steps())
     subject = rollback.of if kind == "redo" and rollback.of else rollback.id
-    message = f"{kind.capitalize()} {subject}\n\nRollcage-Rollback: {subject}\n"
-    hashed = plan_hash(
-        services,
-        OptionType.SINGLE_COMMIT,
-        head=head,
-        tree=back.tree,
-        targets=[rollback.head_after],
-        message=message,
-        steps=steps,
-        database="nothing",
-    )
-    return RecoveryPlan(
+    data, words = _database(rollback, done)
+    pushed = next((step.subject for step in done if step.name == "push" and step.state is StepState.DONE), "")
+    push = pushed if services.settings.push != "never" else ""
+    reset = [step.subject for step in done if step.name == "reset_agent"]
+    plan = RecoveryPlan(
         option=f"{kind}-{subject}",
         incident=rollback.incident,
         type=OptionType.SINGLE_COMMIT,
@@ -59,11 +57,28 @@ def plan_undo(services: Services, rollback: Rollback, kind: str) -> RecoveryPlan
         head=head,
         tree=back.tree,
         targets=(rollback.head_after,),
-        message=message,
-        steps=steps,
-        plan_hash=hashed,
+        message=f"{kind.capitalize()} {subject}\n\nRollcage-Rollback: {subject}\n",
+        steps=tuple(undo_steps(database=data, reset=reset, push=push)),
+        plan_hash="",
         diff=diff(services.mirror, head, back.tree),
+        database=words,
     )
+    return replace(plan, plan_hash=plan_hash(services, plan))
+
+
+def _nothing_to_turn(rollback: Rollback, done: Sequence[Step]) -> str:
+    agents = [step.subject for step in done if step.name == "restart_agent"]
+    if not agents or any(step.name == "publish" for step in done):
+        return f"{rollback.id} changed no code; there is nothing to turn round"
+    return f"{rollback.id} only restarted {', '.join(agents)}: it changed neither code nor data; nothing to turn round"
+
+
+def _database(rollback: Rollback, done: Sequence[Step]) -> tuple[str, str]:
+    """Return the subject of the step that turns the database round, and the words for it; empty: it stays."""
+    if not rollback.snapshot or not any(step.name == "database" for step in done):
+        return "", "nothing"
+    words = f"restored to {rollback.snapshot}, as before {rollback.id}; a fresh snapshot keeps what was written since"
+    return f"snapshot {rollback.snapshot}", words
 
 
 def find_undo(services: Services, rollback_id: str, *, redo: bool) -> Rollback:
@@ -82,6 +97,13 @@ def find_undo(services: Services, rollback_id: str, *, redo: bool) -> Rollback:
     raise UsageError(f"{rollback_id} was not undone; there is nothing to redo")
 
 
-def _parent(services: Services, published: str) -> str:
-    """Return the commit that the branch was at before ``published``: its only parent, for rollcage made it."""
-    return services.mirror.git.text("rev-parse", "--verify", "--end-of-options", f"{published}^1")
+def _before(services: Services, rollback: Rollback) -> str:
+    """Return the commit whose content was there before: what the published commit stands on.
+
+    A branch that went back itself stands on less than what was there: then it is where the branch was.
+    """
+    git, published = services.mirror.git, rollback.head_after
+    back = git.run("merge-base", "--is-ancestor", published, rollback.head_before, ok=(0, 1, 128)).status == 0
+    if back and published != rollback.head_before:
+        return rollback.head_before
+    return git.text("rev-parse", "--verify", "--end-of-options", f"{published}^1")

@@ -9,6 +9,8 @@ from ..model import OptionType, RecoveryPlan
 
 _ID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _HASH = re.compile(r"[0-9a-f]{64}")
+_NEEDED = {"reset_agent": "whom", "database": "how", "push": "where to", "stop_agent": "whom", "restart_agent": "whom"}
+"""The steps that mean nothing without a subject."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +50,24 @@ def _steps(plan: RecoveryPlan) -> list[str]:
     problems += _order(plan, "stand_by", "publish", why="agents that work on would write meanwhile")
     problems += _order(plan, "commit", "publish", why="the branch moves to that commit")
     problems += _order(plan, "publish", "checks", "verify", "restart_agent", why="they look at what was published")
+    problems += _order(plan, "publish", "reset_agent", why="it starts again from what was published")
+    problems += _order(plan, "publish", "database", why="data follows the code that fits it")
+    problems += _order(plan, "database", "checks", "verify", why="they look at the data that was brought back")
+    problems += _order(plan, "reset_agent", "restart_agent", why="it starts again from nothing")
+    problems += _order(plan, "verify", "push", why="only what was seen to work is sent")
     problems += _order(plan, "restart_agent", "metrics", why="a stopped agent has none")
     problems += _order(plan, "verify", "resume_others", why="nobody works on before all is well")
     names = [each.name for each in plan.steps]
     problems += [f"step {name} is missing" for name in ("snapshot", "verify") if name not in names]
+    problems += [
+        f"step {each.name} does not say {what}"
+        for each in plan.steps
+        for name, what in _NEEDED.items()
+        if each.name == name and not each.subject
+    ]
+    if "push" in names and names[-1] != "push":
+        problems.append("step push is not the last one: nothing waits for a remote")
+    problems += [f"step {name} is there twice" for name in ("database", "push") if names.count(name) > 1]
     if "stand_by" in names and "resume_others" not in names:
         problems.append("step resume_others is missing: the others would stand by for ever")
     return problems
@@ -85,6 +101,33 @@ def _code(plan: RecoveryPlan) -> list[str]:
         problems.append("it takes the same commit back twice")
     if not plan.message.strip():
         problems.append("its commit has no message")
+    return [*problems, *_of_its_type(plan)]
+
+
+def _of_its_type(plan: RecoveryPlan) -> list[str]:
+    """Return what is wrong with what only some types have."""
+    problems = []
+    if plan.type is OptionType.FILE_SELECTIVE:
+        if not plan.parts:
+            problems.append("it names no parts that go; a whole commit is SINGLE_COMMIT")
+    elif plan.parts:
+        problems.append(f"it names parts, which {plan.type} does not have")
+    if plan.type is not OptionType.BRANCH_RESET and (plan.keeps or plan.rewrite):
+        problems.append(f"it makes commits again or rewrites history, which {plan.type} does not")
+    names = {each.name for each in plan.steps}
+    if plan.type is OptionType.FULL_AGENT_RESET and "reset_agent" not in names:
+        problems.append("it resets no agent")
+    if plan.type is not OptionType.FULL_AGENT_RESET and {"reset_agent", "stop_agent"} <= names:  # else it is an undo
+        problems.append(f"it resets an agent, which {plan.type} does not")
+    if plan.rewrite and plan.keeps:
+        problems.append("it rewrites history and makes commits again: it can do one of them")
+    if plan.rewrite and not plan.loses:
+        problems.append("it rewrites history and does not say what is lost")
+    problems += [f"it makes {sha[:12]} again and takes it back" for sha in plan.keeps if sha in plan.targets]
+    problems += [f"kept commit {sha[:12]} is no full commit id" for sha in plan.keeps if not _ID.fullmatch(sha)]
+    goals = [each.subject for each in plan.steps if each.name == "commit"]
+    if plan.rewrite != any(goals):
+        problems.append("it must say to which commit the branch goes back, and only where history is rewritten")
     return problems
 
 

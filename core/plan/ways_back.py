@@ -50,6 +50,11 @@ def way_back_trailer(merge: str, parent: str) -> str:
     return f"{_TRAILER}: {merge} {parent}"
 
 
+def has_way_back(message: str) -> bool:
+    """Return whether ``message`` chooses the way back of a merge."""
+    return _LINE.search(message) is not None
+
+
 def _known(services: Services, targets: Sequence[str]) -> list[str]:
     commits = read_commits(services.mirror, targets)
     return [sha for sha in targets if sha in commits]

@@ -22,6 +22,8 @@ HASH = "7c1f" * 16
 
 def plan(kind: OptionType = OptionType.SINGLE_COMMIT, *, agent: str = "executor", restart: bool = True) -> RecoveryPlan:
     code = kind is not OptionType.RESTART_ONLY
+    resets = kind is OptionType.FULL_AGENT_RESET
+    agents = [agent] if agent else []
     return RecoveryPlan(
         option="opt-12.1",
         incident="inc-12",
@@ -32,8 +34,10 @@ def plan(kind: OptionType = OptionType.SINGLE_COMMIT, *, agent: str = "executor"
         tree="d" * 40 if code else None,
         targets=(FIRST, SECOND) if code else (),
         message="Take back two commits\n\nIncident inc-12: tests fail\n" if code else "",
-        steps=tuple(recovery_steps(kind, [agent] if agent else [], has_checks=True, restart=restart)),
+        steps=tuple(recovery_steps(kind, agents, has_checks=True, restart=restart, reset=agents * resets)),
         plan_hash=HASH,
+        parts=("calc.py#2",) if kind is OptionType.FILE_SELECTIVE else (),
+        keeps=("e" * 40,) if kind is OptionType.BRANCH_RESET else (),
     )
 
 

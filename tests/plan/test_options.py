@@ -17,7 +17,8 @@ from rollcage.core.model import (
     Suspect,
     Verdict,
 )
-from rollcage.core.plan.options import OWN_TIME_S, Wish, build_options, obstacle_to, rehearse
+from rollcage.core.plan.options import Wish, build_options, obstacle_to, rehearse
+from rollcage.core.plan.times import OWN_STEP_S
 from rollcage.core.plan.validate import validate_recovery_plan
 from rollcage.core.plan.words import loses
 from rollcage.core.services import Services
@@ -44,6 +45,10 @@ def factors(option: RollbackOption) -> dict[str, str]:
     return {factor.name: factor.value for factor in option.risk_factors}
 
 
+def of(pairs: list[Pair], kind: OptionType) -> Pair:
+    return next(pair for pair in pairs if pair[0].type is kind)
+
+
 def set_aside(scene: Scene) -> None:
     """Take the uncommitted edits out of the way."""
     git(scene.top, "stash", "-q")
@@ -68,7 +73,8 @@ def test_the_culprit_first_and_a_restart_behind_it(services: Services, bad: str,
     assert plan.database == "nothing"
     assert plan.loses == ""
     assert validate_recovery_plan(plan).valid
-    assert single.estimated_recovery_time == OWN_TIME_S + single.rehearsal.checks[0].duration_s
+    own = sum(OWN_STEP_S[step.name] for step in plan.steps)
+    assert single.estimated_recovery_time == pytest.approx(own + single.rehearsal.checks[0].duration_s)
     assert git(scene.top, "rev-parse", "main") == plan.head
 
 
@@ -141,10 +147,14 @@ def test_agents_start_again_in_the_order_of_their_dependencies(scene: Scene, bad
 
 def test_a_conflict_names_the_file_and_the_commit_that_builds_on_it(services: Services, bad: str, scene: Scene) -> None:
     set_aside(scene)
-    scene.commit("planner", "build on it", calc=edited(GOOD, 3, "the fault, and more"))
-    single, plan = options(services, bad)[0]
+    later = scene.commit("planner", "build on it", calc=edited(GOOD, 3, "another fault"))
+    pairs = options(services, bad)
+    single, plan = of(pairs, OptionType.SINGLE_COMMIT)
+    assert pairs[0][0].type is OptionType.BRANCH_RESET
+    assert pairs[0][0].rehearsal.lost_commits == (later,)
+    assert pairs[0][1].loses == "lose 1 commit and 1 line"
     assert not single.rehearsal.applies
-    assert single.rehearsal.conflicts == ("calc: the same lines were changed since",)
+    assert single.rehearsal.conflicts[0].startswith("calc: the same words were changed in two ways")
     assert plan.tree is None
     assert factors(single)["dependents"] == "1"
     assert any("build on it" in effect for effect in single.side_effects)

@@ -1,0 +1,92 @@
+"""Which option comes first.
+
+In this order: it is no restart where a culprit is known or a check fails (that mends neither); it is no choice that a
+human has to make; it applies; its rehearsal passed every check; no uncommitted edit stands in its way; it loses
+nothing that nobody blamed and nothing that later work needs; it is the smallest change (`rollcage.core.plan.smallest`
+orders the ways to take the culprits back; beyond those the fewest lines count); it has the least risk. Without a
+confirmed culprit the likelier suspect comes before the smaller change: what is small and innocent helps nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..model import OptionType, RecoveryPlan, RollbackOption
+
+MOST_OPTIONS = 6
+"""More than these nobody compares."""
+
+_FINENESS = {
+    OptionType.SINGLE_COMMIT: 0,
+    OptionType.FILE_SELECTIVE: 1,
+    OptionType.FULL_AGENT_RESET: 2,
+    OptionType.BRANCH_RESET: 3,
+    OptionType.RESTART_ONLY: 4,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A rehearsed option with what its rank depends on beside what it says itself."""
+
+    option: RollbackOption
+    plan: RecoveryPlan
+    lines: int
+    """Changed, against the branch as it is."""
+    overlaps: bool = False
+    """An uncommitted edit stands in its way."""
+    reason: str = ""
+    """Why it does not apply: a code of `rollcage.core.gitrepo.rehearse.Reversal`."""
+    is_choice: bool = False
+    """It is one of several ways of which a human must choose."""
+    place: int = 0
+    """Of its suspect among the suspects; with a confirmed culprit, among the ways to take that back."""
+    wanted: tuple[str, ...] = ()
+    """What goes with it though later work needs it, a line each."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether it applies and its rehearsal passed every check."""
+        return self.option.rehearsal.applies and all(check.passed is True for check in self.option.rehearsal.checks)
+
+
+def ranked(found: Sequence[Candidate], *, has_culprit: bool, restart_failed: bool = False) -> list[Candidate]:
+    """Return the candidates worth offering, the best first, at most `MOST_OPTIONS`.
+
+    A coarser one that gives the very tree of a finer one is left out, unless it does something else beside.
+    ``restart_failed``: a restart for the same problem did not last.
+    """
+    order = sorted(found, key=lambda each: _rank(each, has_culprit=has_culprit, restart_failed=restart_failed))
+    return [each for each in order if not any(_is_the_same(other, each) for other in found)][:MOST_OPTIONS]
+
+
+def _rank(each: Candidate, *, has_culprit: bool, restart_failed: bool) -> tuple[bool | int, ...]:
+    option = each.option
+    rehearsal = option.rehearsal
+    failed = any(check.passed is not True for check in rehearsal.checks)
+    behind = option.type is OptionType.RESTART_ONLY and (has_culprit or failed or restart_failed)
+    return (
+        behind,
+        each.is_choice,
+        not rehearsal.applies,
+        failed,
+        each.overlaps,
+        rehearsal.lost_commits != () or rehearsal.lost_lines > 0 or each.wanted != (),
+        each.place,
+        each.lines,
+        option.risk_points,
+        _FINENESS[option.type],
+    )
+
+
+def _is_the_same(finer: Candidate, coarser: Candidate) -> bool:
+    """Return whether ``coarser`` does nothing that ``finer`` does not do with less words."""
+    tree = coarser.option.rehearsal.tree
+    return (
+        tree is not None
+        and tree == finer.option.rehearsal.tree
+        and coarser.option.type in {OptionType.FILE_SELECTIVE, OptionType.BRANCH_RESET}
+        and _FINENESS[finer.option.type] < _FINENESS[coarser.option.type]
+        and not finer.is_choice
+    )

@@ -1,0 +1,207 @@
+"""One option, rehearsed: the tree, the checks on it, the facts, the risk, the steps, the hash."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from graphlib import CycleError, TopologicalSorter
+
+from ..config import dependencies
+from ..errors import RefusedError, UsageError
+from ..gitrepo.history import changed_files, diff
+from ..gitrepo.publish import plan_publication
+from ..gitrepo.push import remote_of
+from ..gitrepo.rehearse import make_commit
+from ..model import CheckOutcome, Diagnosis, Incident, OptionType, RecoveryPlan, Rehearsal, RollbackOption
+from ..services import Services
+from .data_way import find_data_way
+from .effect import plan_hash
+from .facts import Tried, gather
+from .made import Made
+from .ranking import Candidate
+from .recovery import recovery_steps
+from .risk import assess
+from .times import estimated_seconds
+from .trees import trees
+from .wishes import Wish, problem_agents
+from .words import Push, commit_message, loses, side_effects
+
+Checked = tuple[Made, tuple[CheckOutcome, ...]]
+
+
+def rehearse_one(
+    services: Services,
+    incident: Incident,
+    diagnosis: Diagnosis,
+    wish: Wish,
+    name: str,
+    *,
+    stop: threading.Event | None = None,
+) -> Candidate:
+    """Rehearse one wish on the branch as it is now, with the checks on the exact tree that it would produce.
+
+    Raises RefusedError ``branch_gone``, UsageError for a push that cannot be, GitError, StoreError.
+    """
+    branch = services.settings.branch
+    head = services.repository.tip(branch)
+    if head is None:
+        raise RefusedError("branch_gone", f"branch {branch} does not exist any more")
+    kind, restart_only = wish.type, wish.type is OptionType.RESTART_ONLY
+    push = _push(services, wish, head)
+    agents = problem_agents(incident, diagnosis)
+    agents += [agent for agent in wish.reset if agent not in agents]
+    order = restarted(services, agents) if wish.restart else []
+    message = "" if restart_only else wish.message or commit_message(incident, diagnosis, wish)
+    candidates = trees(services, head, wish, diagnosis, message)
+    made, outcomes = _first_that_passes(services, head, candidates, stop)
+    if not restart_only and not wish.message and (made.keeps, made.parts, made.goal) != ((), (), ""):
+        message = commit_message(incident, diagnosis, wish, made)
+    tried = Tried(
+        kind, head, made.tree, made.targets, lost_lines=made.lost_lines, checks=outcomes, ways=made.ways,
+        conflicts=made.reason == "conflict", lost_commits=made.lost_commits, goal=made.goal, rewrite=wish.rewrite,
+    )  # fmt: skip
+    patch, obstacle = "", None
+    if not restart_only and made.tree is not None:
+        obstacle = obstacle_in_the_way(services, head, made.tree)
+        patch = diff(services.mirror, head, made.tree)
+        tried = replace(
+            tried,
+            files=tuple(changed_files(services.mirror, head, made.tree)),
+            overlaps=obstacle is not None and obstacle.code == "overlap",
+        )
+    data = find_data_way(services, diagnosis, wish.targets, agents)
+    facts = gather(services, diagnosis, tried, agents, data.effect)
+    points, level, factors = assess(facts.risk)
+    steps = tuple(
+        recovery_steps(
+            kind, agents, has_checks=_has_checks(services, kind, outcomes), restart=wish.restart, order=order,
+            database=data.subject, reset=wish.reset, push=push.remote if push.wanted else "",
+            goal=made.goal if wish.rewrite else "",
+        )
+    )  # fmt: skip
+    option = RollbackOption(
+        id=name,
+        incident=incident.id,
+        rank=0,
+        type=kind,
+        target_commits=wish.targets,
+        affected_files=tried.files,
+        estimated_recovery_time=estimated_seconds(services, steps, outcomes),
+        risk_level=level,
+        risk_points=points,
+        risk_factors=factors,
+        side_effects=side_effects(
+            wish, agents, order, branch, made=made, facts=facts, push=push, data=data.words, obstacle=obstacle
+        ),
+        required_validation=tuple(check.name for check in services.settings.checks),
+        plan_hash="",
+        rehearsal=Rehearsal(
+            applies=tried.tree is not None,
+            tree=tried.tree,
+            conflicts=made.conflicts if tried.tree is None else (),
+            lost_lines=tried.lost_lines,
+            lost_commits=facts.lost_commits,
+            checks=outcomes,
+        ),
+    )
+    plan = RecoveryPlan(
+        option=name,
+        incident=incident.id,
+        type=kind,
+        agent=agents[0] if agents else "",
+        branch=branch,
+        head=head,
+        tree=None if restart_only else tried.tree,
+        targets=wish.targets,
+        message=message,
+        steps=steps,
+        plan_hash="",
+        diff=patch,
+        database=data.words,
+        loses=loses(level, tried.lost_lines, len(facts.lost_commits), rewritten=wish.rewrite),
+        parts=made.parts,
+        keeps=made.keeps,
+        rewrite=wish.rewrite,
+    )
+    hashed = plan_hash(services, plan)
+    return Candidate(
+        replace(option, plan_hash=hashed),
+        replace(plan, plan_hash=hashed),
+        lines=facts.risk.lines_changed,
+        overlaps=tried.overlaps,
+        reason=made.reason,
+    )
+
+
+def _first_that_passes(
+    services: Services, head: str, candidates: Iterable[Made], stop: threading.Event | None
+) -> Checked:
+    """Return the first tree that passes the checks, with their outcomes; else the first, which loses least."""
+    first: Checked | None = None
+    for made in candidates:
+        outcomes: tuple[CheckOutcome, ...] = ()
+        if made.tree == services.repository.tree(head):  # what fails before a restart fails behind it
+            outcomes = services.checks.run_all(head, made.tree, stop=stop)
+        elif made.tree is not None:
+            commit = make_commit(services.mirror, made.tree, [head], "rehearsal", services.clock.now())
+            outcomes = services.checks.run_all(commit, made.tree, stop=stop)
+        if made.tree is not None and all(check.passed is True for check in outcomes):
+            return made, outcomes
+        if first is None or (first[0].tree is None and made.tree is not None):
+            first = made, outcomes
+        if stop is not None and stop.is_set():
+            break
+    assert first is not None
+    return first
+
+
+def _push(services: Services, wish: Wish, head: str) -> Push:
+    """Return where the branch is sent to, and whether the plan has a step for it."""
+    setting, branch = services.settings.push, services.settings.branch
+    if wish.type is OptionType.RESTART_ONLY:
+        return Push("", setting)
+    remote = remote_of(services.repository, branch) or ""
+    if wish.push is None:
+        return Push(remote, setting, setting == "auto" and bool(remote) and _has_some_of_it(services, remote, head))
+    if wish.push and setting == "never":
+        raise UsageError("the plan cannot push: rollcage.yml says push: never; allowed there: ask | auto")
+    if wish.push and not remote:
+        raise UsageError(f"the plan cannot push: {branch} has no remote; git branch --set-upstream-to names one")
+    return Push(remote, setting, wish.push)
+
+
+def _has_some_of_it(services: Services, remote: str, head: str) -> bool:
+    """Return whether ``remote`` was seen to have the branch, or an earlier state of it."""
+    git, branch = services.repository.git, services.settings.branch
+    seen = git.run("rev-parse", "--verify", "--quiet", f"refs/remotes/{remote}/{branch}^{{commit}}", ok=(0, 1, 128))
+    theirs = seen.out.decode().strip()
+    return bool(theirs) and git.run("merge-base", "--is-ancestor", theirs, head, ok=(0, 1, 128)).status == 0
+
+
+def obstacle_in_the_way(services: Services, head: str, tree: str) -> RefusedError | None:
+    """Return what would keep the branch from getting ``tree`` as things are now."""
+    commit = make_commit(services.mirror, tree, [head], "rehearsal", services.clock.now())
+    try:
+        plan_publication(services.repository, services.mirror, services.settings.branch, head, commit)
+    except RefusedError as refusal:
+        return refusal
+    return None
+
+
+def _has_checks(services: Services, kind: OptionType, outcomes: Sequence[CheckOutcome]) -> bool:
+    if kind is OptionType.RESTART_ONLY:  # where all pass there is nothing for a restart to change
+        return any(check.passed is not True for check in outcomes)
+    return bool(services.settings.checks)
+
+
+def restarted(services: Services, agents: Sequence[str]) -> list[str]:
+    """Return those of ``agents`` that may be started again, each behind those that it depends on."""
+    settings = services.settings.agents
+    wanted = [agent for agent in agents if agent not in settings or settings[agent].restart]
+    needed = dependencies(services.settings)
+    try:
+        order = list(TopologicalSorter({name: sorted(needed[name]) for name in sorted(needed)}).static_order())
+    except CycleError:  # doctor tells; any order is as good then
+        order = []
+    return sorted(wanted, key=lambda agent: order.index(agent) if agent in order else len(order))
