@@ -33,7 +33,7 @@ from .model import (
     RollbackOption,
     RollbackState,
 )
-from .plan.options import Wish, obstacle_to
+from .plan.options import obstacle_to, wish_of
 from .plan.plan_yaml import parse_plan
 from .plan.undo import find_undo, plan_undo
 from .progress import alert, record_decision, save_state
@@ -159,9 +159,7 @@ class Obeyer:
             refusal = f"what {option.id} does has changed since: look at it and decide again"
             code = "edited" if self._was_edited(option) else code
         elif self._services.repository.tip(plan.branch) != plan.head:
-            again, now = self._responder.rehearse_again(
-                incident, option, Wish(plan.type, plan.targets, plan.message, _restarts(plan))
-            )
+            again, now = self._responder.rehearse_again(incident, option, wish_of(plan))
             before = {check.name for check in option.rehearsal.checks if check.passed}
             worse = [check.name for check in again.rehearsal.checks if check.name in before and not check.passed]
             if now.plan_hash != plan.plan_hash or not again.rehearsal.applies:
@@ -188,8 +186,7 @@ class Obeyer:
         edited, problems = parse_plan(decision.reason, plan)
         if edited is None:
             raise UsageError(f"the edited plan is not valid: {'; '.join(problems)}")
-        wish = Wish(plan.type, edited.targets, edited.message, _restarts(edited))
-        again, now = self._responder.rehearse_again(incident, option, wish)
+        again, now = self._responder.rehearse_again(incident, option, wish_of(edited, was=plan))
         if incident.state is not IncidentState.WAITING:
             save_state(self._services, incident, IncidentState.WAITING, f"{option.id} was edited by {decision.by}")
         applies = "applies" if again.rehearsal.applies else "does not apply"
@@ -249,7 +246,3 @@ def _verb(decision: Decision) -> str:
     """Return what is wished beside options: ``undo``, ``redo``, ``stop``, ``pause``, ``resume``; else nothing."""
     verb, colon, _ = decision.option.partition(":")
     return verb if colon else ""
-
-
-def _restarts(plan: RecoveryPlan) -> bool:
-    return any(step.name == "restart_agent" for step in plan.steps)
