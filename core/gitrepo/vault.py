@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from fcntl import LOCK_SH, flock
 from pathlib import Path
 from types import TracebackType
 
@@ -24,6 +26,8 @@ from .working_files import sync_folder
 
 MANIFEST = "manifest.json"
 
+RECLAIM_LOCK = "reclaim.lock"
+"""Shared by all who keep something, for they rely on what is there; taken alone by who drops what nobody needs."""
 _LEFTOVER_AGE_S = 86_400.0
 
 _REF = re.compile(r"refs/rollcage/[a-z]+/[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -54,7 +58,9 @@ class Vault(Reader):
         if self._mirror.git.run("show-ref", "--verify", "--quiet", self._ref, ok=(0, 1)).status == 0:
             raise GitError(f"{self._ref} exists already in {clean(str(self._mirror.path))}")
         try:
-            environment = {"GIT_OBJECT_DIRECTORY": str(_own_objects(self._mirror))}
+            environment = {"GIT_OBJECT_DIRECTORY": str(own_objects(self._mirror))}
+            self._lock = os.open(self._mirror.path / RECLAIM_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            flock(self._lock, LOCK_SH)
         except OSError as error:
             place = clean(str(self._mirror.path))
             raise StoreError(f"cannot write {place}: {error.strerror}; make room or mend its permissions") from error
@@ -74,6 +80,7 @@ class Vault(Reader):
                 stream.close()
         if self._process.proc is not None:
             self._process.proc.wait()
+        os.close(self._lock)
 
     def commit(self, manifest: Mapping[str, object], message: str) -> str:
         """Keep all that was added, with ``manifest``, durably; return the commit. Raises GitError."""
@@ -95,7 +102,7 @@ class Vault(Reader):
 
     def _verified(self) -> str:
         """Read back what was kept: an empty or incomplete import must not pass for one. Returns the commit."""
-        environment = {"GIT_OBJECT_DIRECTORY": str(_own_objects(self._mirror))}
+        environment = {"GIT_OBJECT_DIRECTORY": str(own_objects(self._mirror))}
         git = self._mirror.git
         sha = git.text("rev-parse", "--verify", "--end-of-options", f"{self._ref}^{{commit}}", env=environment)
         listed = git.run("ls-tree", "-r", "-z", "-l", sha, env=environment).out.split(b"\0")
@@ -149,8 +156,11 @@ def _place(oid: str) -> str:
     return f"blobs/{oid[:2]}/{oid[2:]}"
 
 
-def _own_objects(mirror: Mirror) -> Path:
-    """Return a view of the mirror's packs without its alternates; fast-import skips what any pack in reach has."""
+def own_objects(mirror: Mirror) -> Path:
+    """Return an object directory that is a view of the mirror's packs, without its alternates.
+
+    For fast-import, which skips what any pack in reach has.
+    """
     folder = mirror.path / "own"
     folder.mkdir(mode=0o700, exist_ok=True)
     with contextlib.suppress(FileExistsError):

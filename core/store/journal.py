@@ -59,6 +59,11 @@ class Journal(Tables):
                 (snapshot.id, body_of(snapshot)),
             )
 
+    def forget_snapshot(self, snapshot_id: str) -> None:
+        """Remove the record of a snapshot; nobody goes back to it any more. None of that name: nothing happens."""
+        with self._connections.transaction() as connection:
+            connection.execute("DELETE FROM snapshot WHERE id = ?", (snapshot_id,))
+
     def snapshots(self) -> list[Snapshot]:
         """Return all snapshots, newest first."""
         return self._nouns(Snapshot, "SELECT body FROM snapshot ORDER BY seq DESC")
