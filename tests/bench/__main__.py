@@ -16,6 +16,7 @@ from .measure import environment, show
 SECTIONS = {
     "light": "Light verbs, as whole processes",
     "rehearse": "Rehearsing 100 reverts",
+    "diagnose": "Diagnosis in a history of 100,000 commits",
     "recover": "From a finding to a finished rollback",
     "console": "The console on a pseudo-terminal of 120x40",
 }

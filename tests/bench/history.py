@@ -11,20 +11,24 @@ from tests.conftest import git
 FILES_A_FOLDER, LINES = 25, 60
 
 
-def make_history(top: Path, length: int, *, folders: int = 40) -> list[str]:
+def make_history(top: Path, length: int, *, folders: int = 40, repack: bool = True) -> list[str]:
     """Make a repository of ``length`` commits and 25 files of 60 lines a folder; return the commits, newest first.
 
     Each commit changes one line of one file, another line each time the file's turn comes round, so that any one of
-    the newest few thousand can be taken back without a conflict.
+    the newest few thousand can be taken back without a conflict. Without ``repack`` the pack stays as fast-import
+    wrote it, which a long history is made in seconds by.
     """
     top.mkdir()
     git(top, "init", "-q", "-b", "main")
-    stream = "".join(_stream(length, folders)).encode()
-    done = subprocess.run(["git", "fast-import", "--quiet"], cwd=top, input=stream, capture_output=True, check=False)
+    with subprocess.Popen(["git", "fast-import", "--quiet"], cwd=top, stdin=subprocess.PIPE) as done:
+        assert done.stdin is not None
+        for text in _stream(length, folders):
+            done.stdin.write(text.encode())
     if done.returncode:
-        raise RuntimeError(f"fast-import: {done.stderr.decode(errors='replace')}")
+        raise RuntimeError(f"fast-import ended with {done.returncode}")
     git(top, "reset", "-q", "--hard")
-    git(top, "repack", "-q", "-a", "-d")
+    if repack:
+        git(top, "repack", "-q", "-a", "-d")
     return git(top, "rev-list", "main").split("\n")
 
 
