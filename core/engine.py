@@ -16,6 +16,7 @@ from .detect.intake import Intake
 from .detect.rules import Band, rules
 from .errors import LeaseError, RollcageError, UsageError
 from .execute.false_alarms import count_false_alarms
+from .execute.retention import prune
 from .execute.sending import flush
 from .execute.standby import standing_by
 from .fleet.runs import Run, current_runs
@@ -34,6 +35,7 @@ DETECT_EVERY_S = 0.1
 OBSERVE_EVERY_S = 1.0
 LEAD_EVERY_S = 2.0
 SETTLE_EVERY_S = 0.25
+HISTORY_EVERY_S = 10.0
 KEEP_EVERY_S = 3_600.0
 PUSH_EVERY_S = 5.0
 LEAVE_S = 10.0
@@ -197,6 +199,7 @@ class Engine:
             ("observe", self._observer.look, OBSERVE_EVERY_S),
             ("data", self._observer.look_at_data, OBSERVE_EVERY_S),
             ("checks", self._check, OBSERVE_EVERY_S),
+            ("history", self._keep_history, HISTORY_EVERY_S),
             ("keep", self._keep, KEEP_EVERY_S),
             ("push", self._push, PUSH_EVERY_S),
             ("guard", self._guard, DETECT_EVERY_S),
@@ -281,10 +284,10 @@ class Engine:
             flush(self._services)
 
     def _keep(self) -> None:
-        """Keep the branch's history, and let go of signals that are old."""
+        """Let go of signals and snapshots that are old."""
         services = self._services
-        self._keep_history()
         services.signals.prune(services.clock.now() - timedelta(seconds=services.settings.retention.signals))
+        prune(services, services.clock.now())
 
     # -- parts
 
@@ -298,10 +301,10 @@ class Engine:
             raise UsageError(f"there is no branch {branch} here; name the agents' branch as branch: in rollcage.yml")
 
     def _keep_history(self) -> None:
-        """Keep the branch as it is in the mirror: even ``rm -rf .git`` loses nothing that was committed before."""
+        """Keep all branches as they are in the mirror: even ``rm -rf .git`` loses nothing that was committed before."""
         tip = self._tip()
+        self._services.mirror.keep_branches()
         if tip and tip != self._kept:
-            self._services.mirror.keep(tip, "engine")
             self._kept = tip
             if self.level is not Level.WATCH:
                 count_false_alarms(self._services)
