@@ -24,7 +24,7 @@ from .recovery import recovery_steps
 from .risk import assess
 from .times import estimated_seconds
 from .trees import trees
-from .wishes import Wish, problem_agents
+from .wishes import Wish, agent_reset, problem_agents
 from .words import Push, commit_message, loses, side_effects
 
 Checked = tuple[Made, tuple[CheckOutcome, ...]]
@@ -48,6 +48,8 @@ def rehearse_one(
     if head is None:
         raise RefusedError("branch_gone", f"branch {branch} does not exist any more")
     kind, restart_only = wish.type, wish.type is OptionType.RESTART_ONLY
+    if kind is OptionType.FULL_AGENT_RESET and not wish.reset:
+        wish = _whole_agents(services, incident, diagnosis, wish, head)
     push = _push(services, wish, head)
     agents = problem_agents(incident, diagnosis)
     agents += [agent for agent in wish.reset if agent not in agents]
@@ -132,6 +134,16 @@ def rehearse_one(
         overlaps=tried.overlaps,
         reason=made.reason,
     )
+
+
+def _whole_agents(services: Services, incident: Incident, diagnosis: Diagnosis, wish: Wish, head: str) -> Wish:
+    """Return ``wish`` with the agents that it resets, and all that they did, where it names none yet."""
+    found = agent_reset(services, diagnosis, head)
+    agents = tuple(problem_agents(incident, diagnosis))
+    if not agents:
+        raise UsageError("there is no agent to reset: the commits are nobody's of the fleet")
+    targets = tuple(dict.fromkeys((*(found.targets if found else ()), *wish.targets)))
+    return replace(wish, reset=agents, targets=targets)
 
 
 def _first_that_passes(

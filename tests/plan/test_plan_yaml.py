@@ -25,7 +25,7 @@ def problems(text: str, of: RecoveryPlan | None = None) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("kind", [OptionType.SINGLE_COMMIT, OptionType.RESTART_ONLY])
+@pytest.mark.parametrize("kind", list(OptionType))
 def test_what_is_not_changed_comes_back_as_it_was(kind: OptionType) -> None:
     before = plan(kind)
     assert parse_plan(plan_yaml(before), before) == (before, [])
@@ -72,7 +72,7 @@ def test_a_short_id_will_do_for_a_commit_that_was_there() -> None:
         ("", "line 1: is no plan"),
         (
             "restart: true\nresatrt: false",
-            "line 2: resatrt: is no key of this plan; allowed: targets, message, restart",
+            "line 2: resatrt: is no key of this plan; allowed: type, targets, message, push, restart",
         ),
         ("restart: true\nrestart: false", "line 2: restart is given twice"),
         ("restart: yes", "line 1: restart: is yes; allowed: true | false"),
