@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ..config import DatabaseSettings
 from ..errors import SettingsError, StoreError
 from ..text import clean, mask_secrets
+
+if TYPE_CHECKING:
+    from .capture import RowCapture
 
 _SQLITE = "sqlite:///"
 
@@ -43,6 +46,13 @@ class Database(Protocol):
     """A database that goes back in step with the code. Safe between threads: nothing is held between two calls."""
 
     kind: str
+    url: str
+    """What the user's own commands connect to; it may hold a password."""
+
+    @property
+    def capture(self) -> RowCapture | None:
+        """The recording of its rows; ``None``: `database.row_capture` names no table."""
+        ...
 
     def check_errors(self) -> list[CheckError]:
         """Run every check of the settings, read-only and limited in time; one answer for each, in their order."""
@@ -63,6 +73,14 @@ class Database(Protocol):
         """
         ...
 
+    def fingerprint(self) -> str:
+        """Return what is another after every write, cheaply; empty: it cannot tell. Other writes may change it too."""
+        ...
+
+    def tables(self) -> list[str]:
+        """Return the names of its own tables, ours left out. Raises StoreError."""
+        ...
+
     def integrity(self) -> list[str]:
         """Return what is damaged in its structure, in clean lines; empty: it is whole. Raises StoreError if busy."""
         ...
@@ -75,13 +93,19 @@ def open_database(settings: DatabaseSettings, top: Path) -> Database:
     """
     url = settings.url
     path = url.removeprefix(_SQLITE)
+    if url.startswith(("postgresql://", "postgres://")):
+        from .postgres import PostgresDatabase
+
+        return PostgresDatabase(url, settings.checks, captured=settings.row_capture)
     if not url.startswith("sqlite:"):
-        raise _wrong(url, "is not supported yet; allowed: sqlite:///FILE below the top, sqlite:////FILE")
+        raise _wrong(
+            url, "is no database; allowed: sqlite:///FILE below the top, sqlite:////FILE, postgresql://HOST/NAME"
+        )
     if not url.startswith(_SQLITE) or path in {"", ":memory:"} or "?" in path or "\0" in path:
         raise _wrong(url, "names no file; allowed: sqlite:///FILE below the top, sqlite:////FILE, without options")
     from .sqlite import SqliteDatabase  # it needs the nouns above
 
-    return SqliteDatabase(top / path, settings.checks)
+    return SqliteDatabase(top / path, settings.checks, captured=settings.row_capture)
 
 
 def _wrong(url: str, problem: str) -> SettingsError:

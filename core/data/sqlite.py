@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from ..config import DatabaseCheck
@@ -22,6 +23,9 @@ from ..errors import StoreError
 from ..text import clean
 from .database import CheckError, MissingDatabaseError, SnapshotFile
 from .manifest import digest_of, sync_folder
+
+if TYPE_CHECKING:
+    from .capture import RowCapture
 
 SNAPSHOT_NAME = "database.sqlite3"
 BUSY_WAIT_S = 5.0
@@ -43,14 +47,47 @@ class SqliteDatabase:
         path: Path,
         checks: Sequence[DatabaseCheck] = (),
         *,
+        captured: Sequence[str] = (),
         busy_wait: float = BUSY_WAIT_S,
         query_limit: float = QUERY_LIMIT_S,
     ) -> None:
-        """Take the file, and in seconds how long to wait for others' locks and for the answer to a check."""
-        self.path = path
+        """Take the file, the tables recorded, and in seconds how long to wait for others' locks and for a check."""
+        self.path, self.url = path, f"sqlite:///{path.absolute()}"
+        self._captured = captured
         self._checks = checks
         self._busy_wait = busy_wait
         self._query_limit = query_limit
+
+    @property
+    def capture(self) -> RowCapture | None:
+        """See `Database.capture`."""
+        if not self._captured:
+            return None
+        from .capture_sqlite import SqliteCapture  # it opens its database as this does
+
+        def ask(connection: sqlite3.Connection) -> list[CheckError]:
+            return [self.ask(connection, check) for check in self._checks]
+
+        return SqliteCapture(self.path, self._captured, busy_wait=self._busy_wait, ask=ask)
+
+    def fingerprint(self) -> str:
+        """See `Database.fingerprint`: time, size and inode of the file and of its write-ahead log."""
+        said = []
+        for path in (self.path, Path(f"{self.path}-wal")):
+            try:
+                about = path.stat()
+            except OSError:
+                said.append("-")
+            else:
+                said.append(f"{about.st_mtime_ns}:{about.st_size}:{about.st_ino}")
+        return " ".join(said)
+
+    def tables(self) -> list[str]:
+        """See `Database.tables`."""
+        query = "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name"
+        with self._reading() as connection:
+            names = [str(name) for (name,) in connection.execute(query)]
+        return [name for name in names if not name.startswith(("sqlite_", "rollcage_"))]
 
     def check_errors(self) -> list[CheckError]:
         """See `Database.check_errors`.
@@ -60,12 +97,13 @@ class SqliteDatabase:
         """
         try:
             with self._reading() as connection:
-                return [self._ask(connection, check) for check in self._checks]
+                return [self.ask(connection, check) for check in self._checks]
         except StoreError as error:
             count = 1 if isinstance(error, _DamagedError) else None
             return [CheckError(check.name, count, str(error)) for check in self._checks]
 
-    def _ask(self, connection: sqlite3.Connection, check: DatabaseCheck) -> CheckError:
+    def ask(self, connection: sqlite3.Connection, check: DatabaseCheck) -> CheckError:
+        """Run one check on a connection that is open, as `check_errors` does."""
         deadline = time.monotonic() + self._query_limit
         connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS_BETWEEN_LOOKS)
         try:
@@ -103,7 +141,7 @@ class SqliteDatabase:
         try:
             partial.unlink(missing_ok=True)
             try:
-                with self._reading() as source, closing(_connect(partial, "rwc", 0)) as copy:
+                with self._reading() as source, closing(connect(partial, "rwc", 0)) as copy:
                     copy.execute("PRAGMA journal_mode = OFF")  # it is made durable below, once and whole
                     copy.execute("PRAGMA synchronous = OFF")
                     self._copy(source, copy)
@@ -132,12 +170,12 @@ class SqliteDatabase:
             raise StoreError(f"the snapshot {file} cannot be read: {error.strerror}; nothing was changed") from error
         if sha256 is not None and digest != sha256:
             raise StoreError(f"the snapshot {file} is not what was kept: its SHA-256 differs; nothing was changed")
-        with _explained(f"the snapshot {file}"), closing(_connect(file, "ro&immutable=1", 0)) as source:
+        with explained(f"the snapshot {file}"), closing(connect(file, "ro&immutable=1", 0)) as source:
             problems = _problems(source)
             if problems:
                 raise StoreError(f"the snapshot {file} is damaged: {problems[0]}; nothing was changed")
             self._clear_wreck()
-            with _explained(self._named), closing(_connect(self.path, "rwc", self._busy_wait)) as live:
+            with explained(self._named), closing(connect(self.path, "rwc", self._busy_wait)) as live:
                 mode = self._match_page_size(source, live)
                 try:
                     self._copy(source, live)
@@ -180,16 +218,16 @@ class SqliteDatabase:
         """Give a connection that can only read and has read. Raises StoreError in one line."""
         if not self.path.is_file():
             raise MissingDatabaseError(f"there is no {self._named}; mend database: url: or let its program create it")
-        with _explained(self._named), contextlib.ExitStack() as stack:
+        with explained(self._named), contextlib.ExitStack() as stack:
             mode = "rw" if self._rests_in_wal() else "ro"
-            connection = stack.enter_context(closing(_connect(self.path, mode, self._busy_wait)))
+            connection = stack.enter_context(closing(connect(self.path, mode, self._busy_wait)))
             try:
                 _make_read_only(connection)
             except sqlite3.OperationalError as error:
                 if _code(error) != sqlite3.SQLITE_READONLY:
                     raise
                 # Its last writer was killed. Whoever reads next must roll that back, which "ro" cannot.
-                connection = stack.enter_context(closing(_connect(self.path, "rw", self._busy_wait)))
+                connection = stack.enter_context(closing(connect(self.path, "rw", self._busy_wait)))
                 _make_read_only(connection)
             yield connection
 
@@ -215,7 +253,8 @@ def _busy(subject: str) -> StoreError:
     return StoreError(f"{subject} is busy: another process holds it; end that, then try again")
 
 
-def _connect(path: Path, mode: str, wait: float) -> sqlite3.Connection:
+def connect(path: Path, mode: str, wait: float) -> sqlite3.Connection:
+    """Open ``path`` in autocommit, in the URI's ``mode``, waiting ``wait`` seconds for locks."""
     connection = sqlite3.connect(
         f"file:{quote(os.fsencode(path))}?mode={mode}", uri=True, timeout=wait, isolation_level=None
     )
@@ -251,7 +290,7 @@ def _quoted(name: str) -> str:
 
 
 @contextmanager
-def _explained(subject: str) -> Iterator[None]:
+def explained(subject: str) -> Iterator[None]:
     """Turn SQLite's errors into a StoreError that says in one line what is wrong and what to do."""
     try:
         yield

@@ -71,7 +71,7 @@ def test_a_url_names_a_file_below_the_top_or_anywhere(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["postgresql://me:secret@host/shop", "sqlite:///:memory:", "sqlite:///a.db?mode=ro", "sqlite://", "mysql://x"],
+    ["oracle://me:secret@host/shop", "sqlite:///:memory:", "sqlite:///a.db?mode=ro", "sqlite://", "mysql://x"],
 )
 def test_other_urls_are_settings_errors_that_say_what_is_allowed(tmp_path: Path, url: str) -> None:
     with pytest.raises(SettingsError, match="allowed: sqlite:///FILE") as caught:
