@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from pathlib import PurePosixPath
 
+from ..config import CheckSettings
 from ..gitrepo.finely import rehearse_finely
-from ..gitrepo.parts import tree_taking_back
-from ..gitrepo.rehearse import Reversal, lost_lines, make_commit
+from ..gitrepo.later import later_lines
+from ..gitrepo.parts import Part, PartKind, Taken, parts_of, pieces_of, tree_taking_back
+from ..gitrepo.rehearse import Reversal, lines_lost, lost_lines, make_commit
 from ..model import CheckOutcome
 from ..services import Services
+from .ddmin import ddmin
+from .wanted import closure, defined, is_check_setting, is_test, needed_by
 
 MOST_RUNS = 24
 """Runs of a check that one search may cost at most, the last tree's not counted in full."""
@@ -62,15 +68,292 @@ def find_smallest(
 ) -> list[Candidate]:
     """Return the ways to take ``targets`` back from ``head``, the best first; never empty.
 
-    ``ways`` names for a merge the parent to go back to. Raises GitError, StoreError.
+    The commits as a whole are the best where that applies, the checks pass, and nothing that is wanted goes along. Else
+    it goes finer, from files to hunks to words: first all is taken back but what seems wanted, then delta debugging
+    finds the least of it that makes the checks pass. Test and code are told apart: a change that only takes away the
+    test that fails is never preferred, and says so.
+
+    ``ways`` names for a merge the parent to go back to. No further tree is tried once ``budget`` check runs are spent
+    or ``stop`` is set; what was found by then is returned. Raises GitError, StoreError.
     """
-    reversal = rehearse_finely(services.mirror, head, targets, parents=ways)
-    if reversal.tree is None or reversal.reason:
-        return [Candidate(None, (), (), Granularity.COMMIT, 0, (), reversal)]
-    commit = make_commit(services.mirror, reversal.tree, [head], "rehearsal", services.clock.now())
-    outcomes = services.checks.run_all(commit, reversal.tree, stop=stop)
-    lost = lost_lines(services.mirror, head, reversal.tree, targets, parents=ways)
-    return [Candidate(reversal.tree, (), outcomes, Granularity.COMMIT, lost, (), reversal)]
+    search = _Search(services, head, targets, dict(ways or {}), stop, budget)
+    whole = search.whole()
+    if whole.reversal.reason not in {"", "conflict"}:
+        return [whole]
+    try:
+        search.look(whole)
+    except _OverError as over:
+        search.notes.append(str(over))
+    return search.ranked(whole)
+
+
+class _OverError(Exception):
+    """No further tree may be tried."""
+
+
+class _Search:
+    """One search: what it may spend, what it has seen."""
+
+    def __init__(
+        self,
+        services: Services,
+        head: str,
+        targets: Sequence[str],
+        ways: dict[str, str],
+        stop: threading.Event | None,
+        budget: int,
+    ) -> None:
+        self.services, self.head, self.targets, self.ways = services, head, targets, ways
+        self.stop, self.budget = stop, budget
+        self.before = services.checks.runs
+        self.notes: list[str] = []
+        self.found: list[tuple[str, ...]] = []
+        """What was seen to pass by the failing checks, the best last."""
+        self.kept: dict[str, str] = {}
+        """What is wanted, by part, and why."""
+        self.taken: dict[tuple[str, ...], Taken] = {}
+        self.parts: dict[str, Part] = {}
+        self.later: Mapping[str, bytes] = {}
+        self.failing: list[CheckSettings] = []
+        self.output = ""
+        """What the failing checks say."""
+        self.tests: set[str] = set()
+        """The parts that are tests or say how checks run."""
+
+    # What is tried
+
+    def whole(self) -> Candidate:
+        """Return the commits as a whole, with every check."""
+        reversal = rehearse_finely(self.services.mirror, self.head, self.targets, parents=self.ways)
+        if reversal.tree is None or reversal.reason:
+            return Candidate(None, (), (), Granularity.COMMIT, 0, (), reversal)
+        lost = lost_lines(
+            self.services.mirror, self.head, reversal.tree, reversal.targets, parents=self.ways, finely=reversal.finely
+        )
+        return Candidate(reversal.tree, (), self.checked(reversal.tree), Granularity.COMMIT, lost, (), reversal)
+
+    def checked(self, tree: str) -> tuple[CheckOutcome, ...]:
+        """Return the outcome of every check."""
+        return self.services.checks.run_all(self.commit(tree), tree, stop=self.stop)
+
+    def commit(self, tree: str) -> str:
+        """Return a commit of ``tree``, as a check would see it on the branch."""
+        return make_commit(self.services.mirror, tree, [self.head], "rehearsal", self.services.clock.now())
+
+    def take(self, units: Sequence[str]) -> Taken:
+        """Return what taking ``units`` back gives; costs no check."""
+        key = tuple(sorted(units))
+        if key not in self.taken:
+            self.taken[key] = tree_taking_back(self.services.mirror, self.head, self.targets, key, parents=self.ways)
+        return self.taken[key]
+
+    def applies(self, units: Sequence[str]) -> bool:
+        """Return whether taking ``units`` back can be done and changes something."""
+        reversal = self.take(units).reversal
+        return bool(units) and reversal.tree is not None and not reversal.reason
+
+    def passes(self, units: Sequence[str]) -> bool:
+        """Return whether the checks that fail now pass without ``units``; the others run on what is left in the end."""
+        tree = self.take(units).reversal.tree
+        if not self.applies(units) or tree is None:
+            return False
+        if self.stop is not None and self.stop.is_set():
+            raise _OverError("stopped before all was tried")
+        if self.services.checks.runs - self.before >= self.budget:
+            raise _OverError(f"not all was tried: {self.budget} check runs were spent")
+        commit = self.commit(tree)
+        checks = self.services.checks
+        return all(checks.run(commit, tree, check, stop=self.stop).passed is True for check in self.failing)
+
+    # What is looked for
+
+    def look(self, whole: Candidate) -> None:
+        """Try what may be better than ``whole``; what passes is in ``found``."""
+        mirror = self.services.mirror
+        every = parts_of(mirror, self.head, self.targets, parents=self.ways)
+        self.parts = {part.name: part for part in every}
+        commands = {word for check in self.services.settings.checks for word in check.run}
+        self.tests = {part.name for part in every if is_test(part.path) or is_check_setting(part.path, commands)}
+        self.later = later_lines(mirror, self.head, whole.reversal.targets)
+        self.kept = {wanted.part: wanted.why for wanted in needed_by(every, self.later)}
+        own_tests = {name for name in self.tests if is_test(self.parts[name].path) and self._is_new(self.parts[name])}
+        if whole.passes and not self.kept and not own_tests:
+            self._tell_tests(whole)
+            return
+        self.failing, self.output = self._failing()
+        needed = closure(every, self.kept)
+        keeps = [closure(every, {*needed, *own_tests}), needed | own_tests, needed]
+        if not self._reduce(keeps, whole):
+            self._tell_tests(whole)
+            if not whole.passes:
+                self._one_by_one()
+
+    def _failing(self) -> tuple[list[CheckSettings], str]:
+        """Return the checks that do not pass at the head, and what they say; all of them where each passes."""
+        tree = self.services.repository.tree(self.head)
+        outcomes = self.services.checks.run_all(self.head, tree, stop=self.stop)
+        checks = self.services.settings.checks
+        failed = [(check, outcome) for check, outcome in zip(checks, outcomes, strict=True) if not outcome.passed]
+        text = "\n".join("\n".join([*outcome.failing, outcome.detail]) for _, outcome in failed)
+        return [check for check, _ in failed] or list(checks), text
+
+    @staticmethod
+    def _is_new(part: Part) -> bool:
+        return part.added if part.kind is PartKind.FILE else not part.back and not part.added
+
+    def _reduce(self, keeps: Sequence[set[str]], whole: Candidate) -> bool:
+        """Look for what passes though it keeps the most, then for the least of that; return whether there is any."""
+        seen = {tuple(sorted(self._units(set(), 0)))} if whole.tree is not None else set()
+        for keep in keeps:
+            for level in range(3):
+                units = self._units(keep, level)
+                if not units or tuple(sorted(units)) in seen:
+                    continue
+                seen.add(tuple(sorted(units)))
+                if self._code(units) and self.passes(units):
+                    self.found.append(tuple(units))
+                    self._least(units)
+                    return True
+        return False
+
+    def _code(self, units: Sequence[str]) -> list[str]:
+        return [unit for unit in units if unit not in self.tests]
+
+    def _least(self, units: Sequence[str]) -> None:
+        """Find the least of ``units`` that passes. What was done to tests goes back meanwhile, and stays if it may."""
+        tests = [unit for unit in units if unit in self.tests]
+
+        def does(code: tuple[str, ...]) -> bool:
+            if not self.passes([*code, *tests]):
+                return False
+            self.found.append((*code, *tests))
+            return True
+
+        least = ddmin(self._code(units), does)
+        if tests and self.passes(least):
+            self.found.append(least)
+        elif tests and self.passes(tests):
+            self.notes.append(_HIDES)
+
+    def _units(self, keep: set[str], level: int) -> list[str]:
+        """Return what to take back to keep ``keep``, the likeliest first: files; from level 1 hunks, from 2 words.
+
+        What cannot be taken back by itself, since later work changed it, is left out, or its finer parts are taken.
+        """
+        units: list[str] = []
+        for file in self._within(""):
+            hunks = self._within(file)
+            if file not in keep and not keep.intersection(hunks):
+                units.append(file)
+            elif level:
+                units += [hunk for hunk in hunks if hunk not in keep]
+                if level > 1:
+                    units += [piece for hunk in hunks if hunk in keep for piece in self._free_pieces(hunk)]
+        if not self.applies(units):
+            units = [finer for unit in units for finer in self._applicable(unit, level)]
+        return sorted(units, key=lambda unit: -self._score(self.parts[unit]))
+
+    def _applicable(self, unit: str, level: int) -> list[str]:
+        if self.applies([unit]):
+            return [unit]
+        kind = self.parts[unit].kind
+        if kind is PartKind.FILE and level:
+            return [finer for hunk in self._within(unit) for finer in self._applicable(hunk, level)]
+        if kind is PartKind.HUNK and level > 1:
+            return [piece for piece in self._pieces(unit) if self.applies([piece])]
+        return []
+
+    def _within(self, name: str) -> list[str]:
+        return [part.name for part in self.parts.values() if part.within == name and part.kind is not PartKind.PIECE]
+
+    def _pieces(self, hunk: str) -> list[str]:
+        pieces = pieces_of(self.parts[hunk])
+        self.parts.update({piece.name: piece for piece in pieces})
+        if hunk in self.tests:
+            self.tests.update(piece.name for piece in pieces)
+        return [piece.name for piece in pieces]
+
+    def _free_pieces(self, hunk: str) -> list[str]:
+        """Return the pieces of a wanted hunk that are not what makes it wanted."""
+        names = self._pieces(hunk)
+        needed = {wanted.part for wanted in needed_by([self.parts[name] for name in names], self.later)}
+        return [name for name in names if name not in needed]
+
+    def _score(self, part: Part) -> int:
+        """Return how much the failing checks' output points to a part: its file, its lines, the names in it."""
+        name = part.path.strip('"')
+        score = 0
+        if name in self.output:
+            score += 3
+            last = part.start + part.gone.count(b"\n")
+            numbers = re.findall(re.escape(name) + r"\W{1,3}(?:line )?(\d+)", self.output)
+            score += 3 * any(part.start <= int(number) <= last for number in numbers)
+        elif PurePosixPath(name).stem in self.output:
+            score += 2
+        words = {word.decode("ascii", "replace") for word in defined(part)}
+        return score + any(word in self.output for word in words)
+
+    def _one_by_one(self) -> None:
+        """Where nothing larger passes: try each part by itself, the coarse and likely first, then the next finer."""
+        for level in range(3):
+            units = [unit for file in self._within("") for unit in self._at(file, level)]
+            for unit in sorted(units, key=lambda unit: -self._score(self.parts[unit])):
+                if unit not in self.tests and self.passes([unit]):
+                    self.found.append((unit,))
+                    return
+
+    def _at(self, file: str, level: int) -> list[str]:
+        if level == 0:
+            return [file]
+        hunks = self._within(file)
+        return hunks if level == 1 else [piece for hunk in hunks for piece in self._pieces(hunk)]
+
+    def _tell_tests(self, whole: Candidate) -> None:
+        """Say so where taking back only what was done to tests makes the checks pass as well."""
+        files = self._within("")
+        tests = [file for file in files if file in self.tests]
+        if not tests or not whole.passes:
+            return
+        if len(tests) == len(files):
+            self.notes.append(_ONLY_TESTS)
+            return
+        self.failing, self.output = self._failing()
+        if self.output and self.passes(tests):
+            self.notes.append(_HIDES)
+
+    # What comes of it
+
+    def ranked(self, whole: Candidate) -> list[Candidate]:
+        """Return what passed, the best first, each with every check; behind it the commits as a whole."""
+        chosen = list(dict.fromkeys(tuple(sorted(units)) for units in reversed(self.found)))
+        every = tuple(sorted(self._within("")))
+        made = [self._candidate(units) for units in _ends(chosen) if units != every]
+        goes = tuple(why for name, why in self.kept.items() if whole.tree is not None and name in self.parts)
+        whole = replace(whole, wanted=goes, why=(*whole.why, *self.notes))
+        good = [candidate for candidate in made if candidate.passes]
+        bad = [candidate for candidate in made if not candidate.passes]
+        return [*good, whole, *bad] if whole.passes or not whole.tree or good else [whole, *bad]
+
+    def _candidate(self, units: tuple[str, ...]) -> Candidate:
+        taken = self.take(units)
+        tree = taken.reversal.tree
+        assert tree is not None
+        lost = lines_lost(self.services.mirror, self.head, tree, taken.ways, finely=taken.reversal.finely)
+        gone = set(units) | {part.name for part in self.parts.values() if part.within in units}
+        goes = tuple(why for name, why in self.kept.items() if name in gone)
+        stays = tuple(why for name, why in self.kept.items() if name not in gone)
+        return Candidate(
+            tree, units, self.checked(tree), granularity(units), lost, (*stays, *self.notes), taken.reversal, goes
+        )
+
+
+_HIDES = "taking back only its tests makes the checks pass too: the fault may be older, and what shows it goes along"
+_ONLY_TESTS = "it only changed tests or how they run: taking it back may hide a fault and not mend it"
+
+
+def _ends(chosen: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Return the best and the widest of what passed."""
+    return [chosen[0], *([chosen[-1]] if len(chosen) > 1 else [])] if chosen else []
 
 
 def candidate_of(
@@ -93,7 +376,7 @@ def candidate_of(
         return Candidate(None, tuple(parts), (), grain, 0, (), reversal)
     commit = make_commit(services.mirror, reversal.tree, [head], "rehearsal", services.clock.now())
     outcomes = services.checks.run_all(commit, reversal.tree, stop=stop)
-    lost = lost_lines(services.mirror, head, reversal.tree, targets, parents=ways)
+    lost = lines_lost(services.mirror, head, reversal.tree, taken.ways, finely=reversal.finely)
     return Candidate(reversal.tree, tuple(parts), outcomes, grain, lost, (), reversal)
 
 
