@@ -23,6 +23,8 @@ from .workspace import UnpreparedError, link_paths, report_paths, working_folder
 
 DETAIL_LIMIT = 2_000
 """Characters of a reason and the output behind it that an outcome keeps."""
+UNSEEN = "passes, but none of the tests followed was run"
+"""How the detail of such an outcome begins; a test that is not there yet does not fail, which is no proof of health."""
 SKIP_STATUS = 125
 """The exit status that says that this commit cannot be judged, as ``git bisect run`` has it."""
 _HANGS = 2
@@ -103,7 +105,7 @@ def attempt(
     if done.status is None:
         return Attempt(Ending.UNABLE, duration, "cannot be judged: it ended the process that watches it", output)
     if done.status == 0:
-        return Attempt(Ending.PASSED, duration, "", output)
+        return Attempt(Ending.PASSED, duration, _unseen(only, reports), output)
     if done.status == SKIP_STATUS:
         return Attempt(Ending.SKIPPED, duration, f"{how}: it cannot judge this tree", output)
     report = _read(reports)
@@ -147,6 +149,13 @@ def _verdict(runs: Sequence[Attempt]) -> tuple[bool | None, tuple[str, ...], str
     if named and not always:
         return None, named[-1], f"flaky: fails by other tests each time: {', '.join(n[0] for n in named)}"
     return False, always, last.why
+
+
+def _unseen(only: Sequence[str], reports: Sequence[Path]) -> str:
+    """Return what is to be said of a run that passed, where none of the tests followed was in it."""
+    if not only or not reports:
+        return ""
+    return "" if _read(reports).passing.intersection(only) else UNSEEN
 
 
 def _followed(only: Sequence[str], report: Report, duration: float, output: str) -> Attempt:

@@ -44,31 +44,34 @@ def ancestry(parents: Mapping[str, Sequence[str]]) -> Ancestry:
     return Ancestry(tuple(shas), tuple(tuple(parents[sha]) for sha in shas), tuple(upto), position)
 
 
-def way_of_branch(parents: Mapping[str, Sequence[str]], head: str, values: Sequence[str] = ()) -> list[str]:
-    """Return the commits that a branch went over, newest first, from ``head`` to where ``parents`` ends.
+def way_of_branch(graph: Ancestry, head: str, values: Sequence[str] = ()) -> list[str]:
+    """Return the commits that a branch went over, newest first, from ``head`` to where ``graph`` ends.
 
     ``values`` are what the branch pointed to, as far as that is known, newest first. At a merge it goes on to the
     parent that the branch pointed to before the merge came into it. That is not always the first one: after an agent
     merged main into its own branch and main was fast-forwarded to that, the first parent is the agent's side. Where it
     is not known the first parent is taken.
     """
-    graph = ancestry(parents)
     known = [graph.position[sha] for sha in values if sha in graph.position]
     way = []
-    sha: str | None = head
-    while sha is not None and sha in graph.position:
-        way.append(sha)
-        above = graph.parents[graph.position[sha]]
-        sha = above[0] if above else None
+    at = graph.position.get(head)
+    while at is not None:
+        way.append(graph.shas[at])
+        above = [graph.position.get(parent) for parent in graph.parents[at]]
         if len(above) > 1:
-            # The newest value that does not have the merge yet; the merge came into the branch by the move from it.
-            bit = 1 << graph.position[way[-1]]
-            before = next((at for at in known if not graph.upto[at] & bit), None)
-            holders = [parent for parent in above if before is not None and _has(graph, parent, before)]
-            sha = above[above.index(holders[0])] if len(holders) == 1 else sha
-            if before is not None and graph.shas[before] in above:
-                sha = graph.shas[before]
+            # The newest value without the merge: the merge came into the branch by the move away from it.
+            before = next((value for value in known if not graph.upto[value] >> at & 1), None)
+            above = _before_merge(graph, above, before) or above
+        at = above[0] if above else None
     return way
+
+
+def _before_merge(graph: Ancestry, parents: Sequence[int | None], before: int | None) -> list[int | None]:
+    """Return the parent that a branch at ``before`` was on; none: that is not known."""
+    if before is None or before in parents:
+        return [before] if before is not None else []
+    holders = [parent for parent in parents if parent is not None and graph.upto[parent] >> before & 1]
+    return [*holders] if len(holders) == 1 else []
 
 
 def bits(members: int) -> Iterator[int]:
@@ -77,11 +80,6 @@ def bits(members: int) -> Iterator[int]:
         lowest = members & -members
         yield lowest.bit_length() - 1
         members ^= lowest
-
-
-def _has(graph: Ancestry, parent: str, ancestor: int) -> bool:
-    at = graph.position.get(parent)
-    return at is not None and bool(graph.upto[at] >> ancestor & 1)
 
 
 def _children_first(parents: Mapping[str, Sequence[str]]) -> list[str]:

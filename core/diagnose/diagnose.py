@@ -6,22 +6,30 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from ..config import CheckSettings
 from ..gitrepo.history import commits
-from ..model import CheckRuns, Commit, Diagnosis, Finding, Incident, Reach, Suspect, Verdict
+from ..model import CheckRuns, Commit, Diagnosis, Finding, Incident, Suspect, Verdict
 from ..services import Services, attributed
 from ..units import Dimension, write
+from .causes import error_files, root_cause, step_at, verdict_without_check
+from .confidence import Proof, confidence
+from .culprits import REPEATS, Culprit, Findings, Ground, find_culprits
+from .onset import CHECK_RULE, find_onset
+from .past import Past
 from .probe import Prober, TimeLimit
-from .search import SearchResult, search
+from .reach import find_reach
+from .search import Terrain
 from .suspects import rank
 
-CHECK_RULE = "check_failed"
-CONFIRMED = 0.97
-"""Probability of a culprit whose parent passes and which fails, both seen afresh, by the same failing tests."""
+__all__ = ["CHECK_RULE", "diagnose", "failing_checks"]
+
+MOST_CANDIDATES = 5_000
+"""Commits since the last good one that are searched."""
 WINDOW = 20
 """Commits that are suspects where no good one is known and no check tells."""
-PAST = 100
+EARLIER = 100
 """Earlier incidents whose culprits count as evidence."""
 
 Progress = Callable[[str], None]
@@ -40,7 +48,8 @@ def diagnose(
     is set: then it cannot tell. Raises GitError, StoreError.
     """
     limit = TimeLimit(services.clock, services.settings.limits.check_time, stop or threading.Event())
-    case = _Case(services, incident, limit, services.clock.boot())
+    onset = find_onset(services, incident, ()).at
+    case = _Case(services, incident, limit, services.clock.boot(), onset)
     head = services.repository.tip(services.settings.branch)
     if head is None:
         return case.cannot_tell("", ["the branch has no commit yet"])
@@ -62,6 +71,8 @@ class _Case:
     incident: Incident
     limit: TimeLimit
     started: float
+    onset: datetime | None
+    """When it began, as far as signals tell."""
 
     def cannot_tell(
         self,
@@ -102,12 +113,12 @@ class _Case:
         return Diagnosis(
             incident=self.incident.id,
             verdict=verdict,
-            onset=self.incident.since,
+            onset=self.onset or self.incident.since,
             last_good=last_good,
             culprits=(),
             suspects=suspects,
             agents=agents,
-            reach=Reach(agents=agents, tables=_tables(self.incident)),
+            reach=find_reach(self.services, self.incident, (), agents, head=head),
             root_cause=root_cause,
             confidence=confidence,
             check_runs=runs or CheckRuns(),
@@ -121,19 +132,22 @@ class _Case:
         found = commits(self.services.mirror, head, limit=self.services.settings.limits.lookback + 2)
         return attributed(self.services, found)
 
-    def rank(self, history: Sequence[Commit]) -> tuple[Suspect, ...]:
-        """Return ``history`` ranked by all evidence there is."""
+    def rank(self, history: Sequence[Commit], check: str = "", tests: Sequence[str] = ()) -> tuple[Suspect, ...]:
+        """Return ``history`` ranked by all evidence there is; ``check`` fails, if one does, by ``tests``."""
         store, incident = self.services.store, self.incident
         others = store.incidents(open_only=True)
         found = [finding for each in (*others, incident) for finding in _lasting(each) if finding.rule != CHECK_RULE]
         troubles = {finding.agent: finding.summary for finding in found if finding.agent}
-        past = [store.diagnosis(each.id) for each in store.incidents(limit=PAST) if each.id != incident.id]
+        past = [store.diagnosis(each.id) for each in store.incidents(limit=EARLIER) if each.id != incident.id]
         guilty = Counter(one.agent for earlier in past if earlier for one in earlier.culprits if one.agent)
         return rank(
             history,
-            incident.since,
+            self.onset or incident.since,
+            check=check,
+            failing_tests=tests,
             agents=[*troubles, *([incident.agent] if incident.agent else [])],
             failing_files=_failing_files(incident),
+            error_files=error_files(self.services, incident, self.onset),
             troubles=troubles,
             guilty=guilty,
         )
@@ -141,33 +155,65 @@ class _Case:
 
 def _by_checks(case: _Case, head: str, failing: Sequence[CheckSettings], progress: Progress) -> Diagnosis:
     services = case.services
-    history = case.history(head)
-    good = _newest_good(services, history)
-    window = good if good is not None else min(len(history), WINDOW)
     believed, doubts = _believed(case, head, failing, progress)
+    past = Past.read(services, head)
     if not believed:
-        return case.cannot_tell(head, doubts, case.rank(history[: max(window, 1)]))
-    prober = Prober(services, believed, case.limit)
-    prober.follow(head)
-    suspects = case.rank(history[: good if good is not None else len(history)])
-    found = search(
-        [commit.sha for commit in history],
-        prober,
-        last_good=history[good].sha if good is not None else None,
-        priors={suspect.sha: suspect.probability for suspect in suspects},
-        lookback=services.settings.limits.lookback,
-        progress=progress,
-        stop=case.limit.is_set,
-    )
-    runs = CheckRuns(search=prober.search_runs, confirm=prober.confirm_runs)
-    if found.last_good is not None:
-        suspects = case.rank(history[: [commit.sha for commit in history].index(found.last_good)])
-    if found.confirmed:
-        by_sha = {commit.sha: commit for commit in history}
-        return _confirmed(case, head, [by_sha[sha] for sha in found.culprits], suspects, believed, found, runs)
-    if len(found.candidates) > 1 and not case.limit.is_set():
+        until = past.way.index(past.good) if past.good in past.way else min(len(past.way), WINDOW)
+        return case.cannot_tell(head, doubts, case.rank(case.history(head)[: max(until, 1)]))
+    field = _Field(case, head, believed)
+    prober = Prober(services, case.limit)
+    try:
+        prober.know_trees(past.trees)
+        ground = Ground(
+            head=head,
+            way=past.way,
+            last_good=past.good,
+            terrain=field.terrain,
+            lookback=services.settings.limits.lookback,
+            graph=past.graph,
+            ways_back=past.ways_back,
+        )
+        found = find_culprits(ground, believed, prober, progress=progress, stop=case.limit.is_set)
+    finally:
+        prober.close()
+    confirm, rehearse = found.confirm_runs, found.rehearse_runs
+    runs = CheckRuns(search=prober.runs - confirm - rehearse, confirm=confirm, rehearse=rehearse)
+    suspects = field.suspects or case.rank(case.history(head))
+    if found.culprits:
+        return _confirmed(case, head, field, suspects, found, runs, prober.flakiness())
+    if found.open is not None and len(found.open.candidates) > 1 and not case.limit.is_set():
         return _narrowed(case, head, suspects, found, runs)
     return case.cannot_tell(head, [*found.reasons, *doubts], suspects, runs, found.last_good)
+
+
+class _Field:
+    """The candidates behind one good commit after the other, ranked; each list is read and ranked once."""
+
+    def __init__(self, case: _Case, head: str, checks: Sequence[CheckSettings]) -> None:
+        self._case, self._head, self._check = case, head, checks[0].name
+        tree = case.services.repository.tree(head)
+        outcomes = [case.services.checks.cached(tree, check) for check in checks]
+        self._tests = [name for outcome in outcomes if outcome for name in outcome.failing]
+        self._read: dict[str, tuple[list[Commit], tuple[Suspect, ...]]] = {}
+        self.suspects: tuple[Suspect, ...] = ()
+        """All candidates, as the evidence ranks them; empty: it never came so far."""
+        self.commits: dict[str, Commit] = {}
+
+    def terrain(self, good: str) -> Terrain:
+        """Return what lies between the head and ``good``."""
+        if good not in self._read:
+            mirror = self._case.services.mirror
+            listed = commits(mirror, self._head, since=good, limit=MOST_CANDIDATES, first_parent=False)
+            found = attributed(self._case.services, listed)
+            self._read[good] = (found, self._case.rank(found, self._check, self._tests))
+            self.commits |= {commit.sha: commit for commit in found}
+        found, ranked = self._read[good]
+        if len(ranked) > len(self.suspects):
+            self.suspects = ranked
+        return Terrain(
+            parents={commit.sha: commit.parents for commit in found},
+            priors={suspect.sha: suspect.probability for suspect in ranked},
+        )
 
 
 def _believed(
@@ -189,53 +235,74 @@ def _believed(
 def _confirmed(
     case: _Case,
     head: str,
-    guilty: Sequence[Commit],
+    field: _Field,
     suspects: Sequence[Suspect],
-    checks: Sequence[CheckSettings],
-    found: SearchResult,
+    found: Findings,
     runs: CheckRuns,
+    flakiness: tuple[int, int],
 ) -> Diagnosis:
-    guilty = [_whose_merge(case.services, commit) for commit in guilty]
-    names = ", ".join(check.name for check in checks)
-    proof = f"{names} {'fails' if len(checks) == 1 else 'fail'} there and not on its parent, seen afresh on both"
+    services, (mixed, judged) = case.services, flakiness
+    newest_first = {sha: at for at, sha in enumerate(field.commits)}
+    confirmed = sorted(found.culprits, key=lambda culprit: newest_first[culprit.sha])
+    guilty = [_whose_merge(services, field.commits[culprit.sha]) for culprit in confirmed]
+    proofs = [Proof(culprit.posterior, REPEATS, culprit.same_tests) for culprit in confirmed]
     evidence = {suspect.sha: suspect.evidence for suspect in suspects}
     culprits = tuple(
-        Suspect(each.sha, each.agent, CONFIRMED, (proof, *evidence.get(each.sha, ())), each.summary, each.at)
-        for each in guilty
+        Suspect(
+            sha=each.sha,
+            agent=each.agent,
+            probability=confidence([proof], mixed=mixed, runs=judged),
+            evidence=(_proof(culprit, each), *evidence.get(each.sha, ())),
+            summary=each.summary,
+            at=each.at,
+        )
+        for each, culprit, proof in zip(guilty, confirmed, proofs, strict=True)
     )
-    first = guilty[0]
-    opted_out = [commit.sha for commit in guilty if commit.opted_out]
+    reasons = [f"{commit.sha[:12]} carries the trailer Rollcage: keep" for commit in guilty if commit.opted_out]
+    reasons += [culprit.doubt for culprit in confirmed if culprit.doubt]
+    reasons += found.reasons
     agents = tuple(dict.fromkeys(commit.agent for commit in guilty if commit.agent))
-    who = f" by {first.agent}" if first.agent else ""
-    what = "merge " if len(first.parents) > 1 else ""
+    named = {culprit.sha for culprit in culprits}
+    checks = list(dict.fromkeys(name for culprit in confirmed for name in culprit.checks))
     base = case.diagnosis(
-        Verdict.ASK if opted_out else Verdict.ACT,
-        f'{what}{first.sha[:12]} "{first.summary}"{who} makes {names} fail',
+        Verdict.ASK if reasons else Verdict.ACT,
+        root_cause(guilty, checks),
         head=head,
-        suspects=(*culprits, *(suspect for suspect in suspects if suspect.sha not in found.culprits)),
+        suspects=(*culprits, *(suspect for suspect in suspects if suspect.sha not in named)),
         runs=runs,
         last_good=found.last_good,
-        reasons=[f"{sha[:12]} carries the trailer Rollcage: keep" for sha in opted_out],
-        confidence=CONFIRMED,
+        reasons=reasons,
+        confidence=confidence(proofs, mixed=mixed, runs=judged),
     )
     return replace(
         base,
         culprits=culprits,
-        onset=min(commit.at for commit in guilty),
+        onset=find_onset(services, case.incident, guilty).at,
         agents=agents,
-        reach=Reach(
-            files=tuple(dict.fromkeys(path for commit in guilty for path in commit.files)),
-            agents=agents or base.agents,
-            tables=base.reach.tables,
-        ),
+        reach=find_reach(services, case.incident, guilty, agents or base.agents, head=head),
     )
 
 
-def _narrowed(case: _Case, head: str, suspects: Sequence[Suspect], found: SearchResult, runs: CheckRuns) -> Diagnosis:
+def _proof(culprit: Culprit, commit: Commit) -> str:
+    names = ", ".join(culprit.checks)
+    verb = "fails" if len(culprit.checks) == 1 else "fail"
+    parent = "parent" if len(commit.parents) == 1 else "parents"
+    taken = ", ".join(sha[:12] for sha in culprit.without)
+    return f"{names} {verb} there and not on its {parent}, seen afresh on both" + (
+        f", with {taken} taken back" if taken else ""
+    )
+
+
+def _narrowed(case: _Case, head: str, suspects: Sequence[Suspect], found: Findings, runs: CheckRuns) -> Diagnosis:
     """One of some commits did it, but those between cannot be tested: a human may know more."""
-    left = [suspect for suspect in suspects if suspect.sha in found.candidates]
-    whole = sum(suspect.probability for suspect in left) or 1.0
-    left = [replace(suspect, probability=CONFIRMED * suspect.probability / whole) for suspect in left]
+    assert found.open is not None
+    left = [suspect for suspect in suspects if suspect.sha in found.open.candidates]
+    posterior = found.open.probabilities
+    whole = sum(posterior.get(suspect.sha, 0.0) for suspect in left) or 1.0
+    left = [
+        replace(suspect, probability=confidence([Proof(posterior.get(suspect.sha, 0.0) / whole)])) for suspect in left
+    ]
+    left.sort(key=lambda suspect: -suspect.probability)
     return case.diagnosis(
         Verdict.ASK,
         f'one of {len(left)} commits, likeliest {left[0].sha[:12]} "{left[0].summary}": {found.reasons[0]}',
@@ -250,18 +317,18 @@ def _narrowed(case: _Case, head: str, suspects: Sequence[Suspect], found: Search
 
 def _by_evidence(case: _Case, head: str) -> Diagnosis:
     """Without a check to run, evidence alone ranks; nobody acts on it alone, but a restart may be enough."""
-    incident, history = case.incident, case.history(head)
-    good = _newest_good(case.services, history)
+    services, incident, history = case.services, case.incident, case.history(head)
+    good = _newest_good(services, history)
     suspects = case.rank(history[: max(good if good is not None else min(len(history), WINDOW), 1)])
-    own = [suspect.probability for suspect in suspects if incident.agent and suspect.agent == incident.agent]
-    gravest = next((f for f in incident.findings if f.severity is incident.severity), incident.findings[0])
+    step = step_at(services, incident.agent, case.onset)
+    judged = verdict_without_check(incident, suspects, case.onset, step=step)
     return case.diagnosis(
-        Verdict.ASK if incident.agent else Verdict.CANNOT_TELL,
-        f"{gravest.summary}; no check fails, so no commit can be blamed for sure",
+        judged.verdict,
+        judged.root_cause,
         head=head,
         suspects=suspects,
-        reasons=("no check fails: evidence alone ranks",),
-        confidence=min(max(own, default=0.0), 0.5),
+        reasons=judged.reasons,
+        confidence=judged.confidence,
     )
 
 
@@ -295,14 +362,6 @@ def _failing_files(incident: Incident) -> tuple[str, ...]:
     """Return the files that the failing checks' output names, as far as the signals carry them."""
     named = [signal.attrs.get("files") for finding in incident.findings for signal in finding.signals]
     return _once(str(name) for names in named if isinstance(names, (list, tuple)) for name in names)
-
-
-def _tables(incident: Incident) -> tuple[str, ...]:
-    """Return the database checks that found errors: the nearest to a table's name that is known."""
-    found = [finding for finding in incident.findings if finding.rule == "data_consistency"]
-    return _once(
-        name for finding in found for signal in finding.signals for name, count in signal.attrs.items() if count
-    )
 
 
 def _once(names: Iterable[str]) -> tuple[str, ...]:

@@ -1,14 +1,32 @@
-"""Runs the failing checks on commits for the search, counts what was really run, and knows when the time is up."""
+"""Runs the failing checks on commits for the search, counts what was really run, and knows when the time is up.
+
+A `Fault` is what is searched for: a check, and of its tests those that fail by this fault. A failure of other tests is
+none of it, so that a search never drifts from one fault to another. A test that is not there yet, in a run that passes,
+does not fail; but whoever is blamed because of that, and of nothing else, may only have brought the test: see
+`Follower.unseen`.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
+from ..checks.attempt import UNSEEN
 from ..clock import Clock
 from ..config import CheckSettings
+from ..gitrepo.rehearse import rehearse_series
 from ..model import CheckOutcome
 from ..services import Services
+from .confidence import flake_rate
+
+_WORTH_S = 5.0
+"""A check that takes longer than this is run on a commit that may be asked next, where a core is idle."""
+
+TreeOf = Callable[[str], str | None]
+"""Returns the tree to run a check on for a commit; ``None``: there is none."""
 
 
 class TimeLimit(threading.Event):
@@ -29,41 +47,205 @@ class TimeLimit(threading.Event):
         return self._clock.boot() >= self._deadline
 
 
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is searched for."""
+
+    check: CheckSettings
+    tests: frozenset[str] = frozenset()
+    """The tests that fail by it; none: the check tells of none, and any failure of it counts."""
+    followed: frozenset[str] = frozenset()
+    """All tests of the check that are followed, this fault's and others': one run tells about each."""
+    without: tuple[str, ...] = ()
+    """Commits that did other faults, and are taken back in each tree that is run."""
+
+
 class Prober:
-    """Runs checks on commits and remembers what was seen; `rollcage.core.diagnose.search` asks it."""
+    """Runs checks, also ahead of time, and counts. Close it: what still runs then is stopped."""
 
-    def __init__(self, services: Services, failing: Sequence[CheckSettings], stop: threading.Event) -> None:
-        """Take the checks that fail."""
-        self._services, self._failing, self._stop = services, failing, stop
-        self._checks = services.checks.counted_anew()
-        self._tests: Mapping[str, tuple[str, ...]] = {}
-        self._trees: dict[str, str] = {}
-        self.search_runs = self.confirm_runs = 0
+    def __init__(self, services: Services, stop: threading.Event) -> None:
+        """Take what says that the time is up."""
+        self._services, self._stop = services, stop
+        self._counting = threading.Lock()
+        self._trees: dict[tuple[str, tuple[str, ...]], str | None] = {}
+        self._ahead: dict[tuple[str, str, frozenset[str]], tuple[Future[CheckOutcome], _Unwanted]] = {}
+        self._executor: ThreadPoolExecutor | None = None
+        self._durations: dict[str, float] = {}
+        self.runs = 0
         """How often a check's command was run. What was known already costs nothing and does not count."""
+        self.mixed: Counter[str] = Counter()
+        """How often a check failed and passed on one tree, by its name."""
+        self._judged: Counter[str] = Counter()
 
-    def follow(self, head: str) -> None:
-        """Learn which tests fail at ``head``: only they are followed, so that no other fault is blamed."""
-        self._tests = {check.name: self.outcome(head, check).failing for check in self._failing}
+    def close(self) -> None:
+        """Stop what runs ahead of time; waits until it has ended."""
+        self._drop(())
+        if self._executor is not None:
+            self._executor.shutdown(wait=True)
 
-    def outcome(self, sha: str, check: CheckSettings, *, fresh: bool = False) -> CheckOutcome:
-        """Run one check on one commit, following the failing tests that are known; cached by tree unless ``fresh``."""
-        tree = self._trees.get(sha) or self._services.repository.tree(sha)
-        self._trees[sha] = tree
-        only = sorted(self._tests.get(check.name, ()))
-        before = self._checks.runs
-        outcome = self._checks.run(sha, tree, check, fresh=fresh, stop=self._stop, only=only)
-        if fresh:
-            self.confirm_runs += self._checks.runs - before
-        else:
-            self.search_runs += self._checks.runs - before
+    def flakiness(self) -> tuple[int, int]:
+        """Return how many outcomes contradicted each other, and of how many."""
+        with self._counting:
+            return self.mixed.total(), self._judged.total()
+
+    def flake_rate(self) -> float:
+        """Return how likely the next answer is wrong, by what was seen so far."""
+        return flake_rate(*self.flakiness())
+
+    # -- trees
+
+    def know_trees(self, trees: Mapping[str, str]) -> None:
+        """Take the trees of many commits, so that each need not be asked for."""
+        self._trees |= {(sha, ()): tree for sha, tree in trees.items()}
+
+    def tree(self, sha: str, without: Sequence[str] = (), ways: Mapping[str, str] | None = None) -> str | None:
+        """Return the tree of ``sha`` with its ancestors ``without`` taken back; ``None``: that conflicts.
+
+        ``ways`` names the parents that merges go back to. Raises GitError.
+        """
+        key = (sha, tuple(without))
+        if key not in self._trees:
+            if without:
+                done = rehearse_series(self._services.mirror, sha, list(without), parents=ways or {})
+                self._trees[key] = done.tree
+            else:
+                self._trees[key] = self._services.repository.tree(sha)
+        return self._trees[key]
+
+    # -- runs
+
+    def run(
+        self, sha: str, tree: str, check: CheckSettings, only: frozenset[str] = frozenset(), *, fresh: bool = False
+    ) -> CheckOutcome:
+        """Return the outcome of one check on one tree, following the tests ``only``; from the cache unless ``fresh``.
+
+        ``sha`` is the commit that has just this tree, or empty. Raises GitError, StoreError.
+        """
+        begun = None if fresh else self._ahead.pop((tree, check.name, only), None)
+        if begun is not None:
+            outcome = begun[0].result()
+            if not begun[1].is_set() or self._stop.is_set():
+                return outcome
+        known = None if fresh else self.cached(tree, check, only)
+        if known is not None:
+            self._durations.setdefault(check.name, known.duration_s / max(known.runs, 1))
+        return known or self._really(sha, tree, check, only, self._stop)
+
+    def cached(self, tree: str, check: CheckSettings, only: frozenset[str]) -> CheckOutcome | None:
+        """Return what is known without a run."""
+        return self._services.checks.cached(tree, check, sorted(only))
+
+    def begin(self, wanted: Sequence[tuple[str, str]], check: CheckSettings, only: frozenset[str]) -> None:
+        """Begin runs on those of ``wanted`` (commit, tree) for which there are cores, if the check is a long one.
+
+        What was begun before and is not among them is stopped.
+        """
+        cores = self._services.settings.limits.parallel_checks
+        keys = [(tree, check.name, only) for _, tree in wanted[:cores]]
+        self._drop(keys)
+        if self._durations.get(check.name, 0.0) < _WORTH_S or len(keys) < 2:
+            return
+        self._executor = self._executor or ThreadPoolExecutor(cores, thread_name_prefix="ahead")
+        for key, (sha, tree) in zip(keys, wanted, strict=False):
+            if key not in self._ahead and self.cached(tree, check, only) is None:
+                unwanted = _Unwanted(self._stop)
+                future = self._executor.submit(self._really, sha, tree, check, only, unwanted)
+                self._ahead[key] = (future, unwanted)
+
+    def _drop(self, keys: Sequence[tuple[str, str, frozenset[str]]]) -> None:
+        for key in [key for key in self._ahead if key not in keys]:
+            _, unwanted = self._ahead.pop(key)
+            unwanted.set()
+
+    def _really(
+        self, sha: str, tree: str, check: CheckSettings, only: frozenset[str], stop: threading.Event
+    ) -> CheckOutcome:
+        outcome = self._services.checks.run(sha, tree, check, fresh=True, stop=stop, only=sorted(only))
+        with self._counting:
+            self.runs += outcome.runs
+            self._judged[check.name] += 1
+            self.mixed[check.name] += is_flaky(outcome)
+            self._durations[check.name] = outcome.duration_s / max(outcome.runs, 1)
         return outcome
 
+    def quickest_first(self, checks: Iterable[CheckSettings]) -> list[CheckSettings]:
+        """Return the checks in the order in which they are best searched with: a quick one finds the place for all."""
+        return sorted(checks, key=lambda check: self._durations.get(check.name, 0.0))
+
+    def contradicted(self, check: CheckSettings) -> None:
+        """Count a run that said otherwise than one on the same tree before."""
+        with self._counting:
+            self.mixed[check.name] += 1
+
+
+class Follower:
+    """Answers `rollcage.core.diagnose.search` for one fault; where a run tells it apart in two, it goes on with one."""
+
+    def __init__(self, prober: Prober, fault: Fault, tree_of: TreeOf) -> None:
+        """Take what gives the tree of a commit without the other faults."""
+        self._prober, self._tree_of = prober, tree_of
+        self.fault = fault
+        self.left: set[str] = set()
+        """Tests that turned out to fail by another fault: they still are to be searched for."""
+        self.seen: set[str] = set()
+        """Commits that pass with at least one of the tests in the run."""
+        self.unseen: set[str] = set()
+        """Commits that pass without any of them."""
+        self._answers: dict[str, bool] = {}
+
     def __call__(self, sha: str, fresh: bool = False) -> bool | None:
-        """Return whether ``sha`` passes; ``None``: cannot tell (flaky, does not build, stopped)."""
-        verdict: bool | None = True
-        for check in self._failing:
-            passed = self.outcome(sha, check, fresh=fresh).passed
-            if passed is False:
-                return False
-            verdict = None if passed is None else verdict
-        return verdict
+        """Return whether ``sha`` passes; ``None``: cannot tell (flaky, does not build, conflicts, stopped)."""
+        tree = self._tree_of(sha)
+        passes = None if tree is None else self._answer(sha, tree, fresh)
+        if passes is not None and self._answers.setdefault(sha, passes) is not passes:
+            self._prober.contradicted(self.fault.check)
+        return passes
+
+    def _answer(self, sha: str, tree: str, fresh: bool) -> bool | None:
+        fault = self.fault
+        # Of a fresh run only this fault's tests count: another one's say nothing about whether these were run at all.
+        outcome = self._prober.run(sha, tree, fault.check, fault.tests if fresh else fault.followed, fresh=fresh)
+        if fresh and outcome.passed and fault.tests:
+            (self.unseen if outcome.detail.startswith(UNSEEN) else self.seen).add(sha)
+        if outcome.passed is not False or not fault.tests:
+            return outcome.passed
+        hit = fault.tests.intersection(outcome.failing)
+        if not hit:
+            return True
+        self.left |= fault.tests - hit
+        self.fault = replace(fault, tests=hit)
+        return False
+
+    def known(self, shas: Iterable[str]) -> dict[str, bool]:
+        """Return which of ``shas`` pass or fail by what is cached; what differs between its tests is left out."""
+        fault, found = self.fault, {}
+        for sha in shas:
+            tree = self._prober.tree(sha)
+            cached = tree and self._prober.cached(tree, fault.check, fault.followed)
+            if not cached or cached.passed is None:
+                continue
+            hit = fault.tests.intersection(cached.failing)
+            if cached.passed or not fault.tests or hit in (fault.tests, frozenset()):
+                found[sha] = cached.passed or bool(fault.tests and not hit)
+        return found
+
+    def begin(self, shas: Sequence[str]) -> None:
+        """Begin runs that are likely wanted next, the one that is wanted for sure first."""
+        trees = [(sha, self._tree_of(sha)) for sha in shas]
+        self._prober.begin([(sha, tree) for sha, tree in trees if tree], self.fault.check, self.fault.followed)
+
+
+class _Unwanted(threading.Event):
+    """Set once a run that was begun ahead of time is not wanted any more, or the time is up."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        super().__init__()
+        self._time_is_up = stop
+
+    def is_set(self) -> bool:
+        return super().is_set() or self._time_is_up.is_set()
+
+
+def is_flaky(outcome: CheckOutcome) -> bool:
+    """Return whether a check failed and passed on one tree."""
+    return outcome.passed is None and outcome.detail.startswith("flaky")

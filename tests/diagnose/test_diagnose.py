@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rollcage.core.diagnose.diagnose import diagnose
-from rollcage.core.model import Diagnosis, Incident, Severity, Signal, SignalKind, Verdict
+from rollcage.core.model import CheckRuns, Diagnosis, Incident, Severity, Signal, SignalKind, Verdict
 from rollcage.core.services import origin_key
 from tests.conftest import ManualClock, git
 from tests.loop import BAD, CHECK, GOOD, Shop
@@ -62,10 +62,11 @@ def test_only_what_is_really_run_is_counted(shop: Shop, tmp_path: Path) -> None:
         services.checks.believed(check, shop.head(), services.repository.tree(shop.head()))
     before = len(counter.read_text().split())
     first = found(shop, incident)
-    assert first.check_runs.confirm == 4
-    assert first.check_runs.search + first.check_runs.confirm == len(counter.read_text().split()) - before
+    runs = first.check_runs
+    assert runs.rehearse == 1, "whether all is well without the culprit"
+    assert runs.search + runs.confirm + runs.rehearse == len(counter.read_text().split()) - before
     again = found(shop, incident)
-    assert (again.check_runs.search, again.check_runs.confirm) == (0, 4), "what is known costs nothing"
+    assert again.check_runs == CheckRuns(search=0, confirm=4, rehearse=0), "what is known costs nothing"
 
 
 def test_one_who_asks_to_keep_a_commit_is_asked_about(shop: Shop) -> None:
@@ -157,17 +158,20 @@ def test_a_merge_is_the_culprit_where_only_the_merge_breaks_it(shop: Shop) -> No
     assert diagnosis.reach.files == ("one",)
 
 
-def test_a_fault_brought_by_a_merge_is_that_of_the_merge(shop: Shop) -> None:
+def test_a_fault_brought_by_a_merge_is_that_of_the_commit_within_it(shop: Shop) -> None:
     shop.mark_good()
+    good = shop.head()
     git(shop.path, "checkout", "-q", "-b", "work")
     shop.path.joinpath("calc.py").write_text(BAD)
     git(shop.path, "commit", "-q", "-a", "-m", "tidy add\n\nAgent: executor")
+    bad = git(shop.path, "rev-parse", "work")
     git(shop.path, "checkout", "-q", "main")
     shop.commit("planner", "meanwhile", {"plan.md": "meanwhile\n"})
     git(shop.path, "merge", "-q", "--no-ff", "-m", "take work in", "work")
     diagnosis = found(shop)
-    assert [culprit.sha for culprit in diagnosis.culprits] == [shop.head()]
+    assert [culprit.sha for culprit in diagnosis.culprits] == [bad]
     assert diagnosis.agents == ("executor",)
+    assert diagnosis.last_good == git(shop.path, "rev-parse", "main~1") != good, "the newest on the branch without it"
 
 
 def test_a_commit_that_says_of_nobody_to_be_his_is_that_of_the_working_tree_it_was_made_in(shop: Shop) -> None:
