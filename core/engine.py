@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from datetime import timedelta
 from graphlib import TopologicalSorter
 
+from .clock import iso
+from .codec import canonical, from_json, to_json
 from .config import Level, dependencies
 from .coordination.leader import Leader
 from .detect.bands import band_of
@@ -15,13 +17,14 @@ from .detect.incidents import is_unresolved
 from .detect.intake import Intake
 from .detect.rules import Band, rules
 from .errors import LeaseError, RollcageError, UsageError
+from .execute.baseline import Level as BaseLevel
 from .execute.false_alarms import count_false_alarms
 from .execute.retention import prune
 from .execute.sending import flush
 from .execute.standby import standing_by
 from .fleet.runs import Run, current_runs
 from .fleet.start import start_agent
-from .model import EVERYBODY, Commit, IncidentState, RollbackState
+from .model import EVERYBODY, Commit, IncidentState, RollbackState, Signal
 from .obey import Obeyer
 from .observe.observer import Observer
 from .observe.processes import ProcessSampler
@@ -38,6 +41,7 @@ SETTLE_EVERY_S = 0.25
 HISTORY_EVERY_S = 10.0
 KEEP_EVERY_S = 3_600.0
 PUSH_EVERY_S = 5.0
+LEARN_EVERY_S = 60.0
 LEAVE_S = 10.0
 """So long the threads that only look may take to end; who leads no longer does not wait for one that hangs."""
 HISTORY = 1_000
@@ -60,12 +64,11 @@ class Engine:
         self._leave = threading.Event()
         self._observer = Observer(services, self._prime_suspect, may_run_in_checkout=self.level is not Level.WATCH)
         self._intake = Intake(services, [run.agent for run in current_runs(services.paths.inbox_db)])
-        self._responder = Responder(services, self.level, self._measure, self._intake.settle, self._leave)
+        self._responder = Responder(services, self.level, self._measure, self._intake.settle, self._leave, self._window)
         self._obeyer = Obeyer(services, self._responder)
         self._rounds = Rounds(services.store, services.clock, self._leave)
         self._threads: dict[str, threading.Thread] = {}
         self._first_round = True
-        self._kept = ""
 
     @property
     def leaving(self) -> threading.Event:
@@ -202,6 +205,7 @@ class Engine:
             ("history", self._keep_history, HISTORY_EVERY_S),
             ("keep", self._keep, KEEP_EVERY_S),
             ("push", self._push, PUSH_EVERY_S),
+            ("learn", self._learn, LEARN_EVERY_S),
             ("guard", self._guard, DETECT_EVERY_S),
             ("respond", self._respond, DETECT_EVERY_S),
         ]
@@ -302,12 +306,9 @@ class Engine:
 
     def _keep_history(self) -> None:
         """Keep all branches as they are in the mirror: even ``rm -rf .git`` loses nothing that was committed before."""
-        tip = self._tip()
         self._services.mirror.keep_branches()
-        if tip and tip != self._kept:
-            self._kept = tip
-            if self.level is not Level.WATCH:
-                count_false_alarms(self._services)
+        if self.level is not Level.WATCH:
+            count_false_alarms(self._services)
 
     def _tell_who_stands_by(self) -> None:
         """Say, before nobody leads any more, which agents stand by for a decision that nobody would hear of."""
@@ -344,12 +345,61 @@ class Engine:
                 alert(services.store, "warning", str(problem))
 
     def _measure(self, run: Run) -> list[str]:
-        """Measure an agent afresh; return what is in its critical band."""
+        """Measure an agent afresh; return what is in its critical band, or far worse than it used to be in good times.
+
+        Of what its incident was about a warning is too much. What it reports itself counts as soon as it has begun.
+        """
         services = self._services
-        signals = ProcessSampler().sample([run], services.clock.now())
-        services.signals.put(signals)
-        known = rules(services.settings)
-        return [f"{signal.name} is still critical" for signal in signals if band_of(known, signal) is Band.CRITICAL]
+        now = services.clock.now()
+        signals = {signal.name: signal for signal in ProcessSampler().sample([run], now)}
+        services.signals.put(list(signals.values()))
+        reported = services.signals.newest(run.agent)
+        signals = {**{name: each for name, each in reported.items() if each.at >= run.since}, **signals}
+        known, about = rules(services.settings), set(self._about(run.agent))
+        problems = []
+        for signal in signals.values():
+            band = band_of(known, signal)
+            if band is Band.CRITICAL or (band is Band.WARNING and signal.name in about):
+                problems.append(f"{signal.name} is still {band.value}")
+            elif band is not Band.NORMAL and self._is_worse(signal):
+                problems.append(f"{signal.name} is far worse than in good times")
+        return problems
+
+    def _about(self, agent: str) -> dict[str, float]:
+        """Return the metrics that the incidents being rolled back for ``agent`` are about, with their ``for:``."""
+        open_ones = self._services.store.incidents(open_only=True)
+        handled = [each for each in open_ones if each.state is IncidentState.ROLLING_BACK and each.agent == agent]
+        fired = {finding.rule for incident in handled for finding in incident.findings}
+        return {rule.metric: rule.for_s for rule in rules(self._services.settings).metrics if rule.name in fired}
+
+    def _window(self, incident: str) -> float:
+        """Return how long the metrics that ``incident`` is about must be in band after it, in seconds."""
+        found = self._services.store.incident(incident)
+        return max(self._about(found.agent).values(), default=0.0) if found is not None else 0.0
+
+    def _is_worse(self, signal: Signal) -> bool:
+        kept = self._services.store.get_note(_baseline_key(signal.agent, signal.name))
+        judging = [rule for rule in rules(self._services.settings).metrics if rule.metric == signal.name]
+        if kept is None or signal.value is None or not judging:
+            return False
+        return from_json(BaseLevel, kept).is_worse(signal.value, below=judging[0].below)
+
+    def _learn(self) -> None:
+        """Remember how the agents' metrics are while all is well, to compare with after a rollback."""
+        services, store = self._services, self._services.store
+        if self.level is Level.WATCH or any(is_unresolved(each) for each in store.incidents(open_only=True)):
+            return
+        metrics = {rule.metric for rule in rules(services.settings).metrics}
+        for run in current_runs(services.paths.inbox_db):
+            for name, signal in services.signals.newest(run.agent).items():
+                if name not in metrics or signal.value is None or signal.at < run.since:
+                    continue
+                key = _baseline_key(run.agent, name)
+                kept = store.get_note(key)
+                before = from_json(BaseLevel, kept) if kept is not None else BaseLevel()
+                after = before.learned(signal.value, iso(signal.at))
+                if after != before:
+                    store.set_note(key, canonical(to_json(after)))
 
     def _prime_suspect(self, since: Sequence[Commit]) -> str:
         """Name the agent that broke a check where that is plain before any diagnosis; else everybody stands by.
@@ -360,6 +410,10 @@ class Engine:
         if len(agents) > 1:
             agents &= {incident.agent for incident in self._services.store.incidents(open_only=True)}
         return (agents.pop() or EVERYBODY) if len(agents) == 1 else EVERYBODY
+
+
+def _baseline_key(agent: str, metric: str) -> str:
+    return f"baseline:{agent}:{metric}"
 
 
 def _start_order(services: Services) -> list[str]:

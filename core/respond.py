@@ -19,6 +19,7 @@ from .execute.deadline import PHASE_DEADLINE_S, overran
 from .execute.runner import came_to_nothing, carry_out, start_rollback, work_for
 from .execute.safe import critical_action, make_safe, stand_down
 from .execute.standby import safe_note
+from .execute.work import no_window
 from .fleet.runs import Run
 from .model import (
     EVERYBODY,
@@ -92,8 +93,10 @@ class Responder:
         measure: Callable[[Run], list[str]],
         settle: Callable[[Incident], None],
         leave: threading.Event,
+        window: Callable[[str], float] = no_window,
     ) -> None:
-        """Take the level, what measures an agent afresh, whom to tell of recoveries, and what says to leave.
+        """Take the level, what measures an agent afresh, whom to tell of recoveries, what says to leave, and
+        how long metrics must be in band after an incident.
 
         ``interruption`` cuts short what is being found out about incidents; nothing cuts a rollback short.
         """
@@ -101,6 +104,7 @@ class Responder:
         self._level = level
         self._measure = measure
         self._settle = settle
+        self._window = window
         self._leave = leave
         self.interruption = Interruption(leave)
         self._safety = threading.Lock()
@@ -398,7 +402,7 @@ class Responder:
 
     def finish(self, rollback: Rollback) -> Rollback:
         """Carry ``rollback`` to its end and write what it means for its incident. Raises JournalError."""
-        ended = carry_out(work_for(self._services, rollback, self._measure))
+        ended = carry_out(work_for(self._services, rollback, self._measure, self._window))
         incident = self._services.store.incident(ended.incident)
         if incident is not None and ended.kind == "rollback":
             self._conclude(ended, incident)

@@ -31,7 +31,7 @@ from .core.detect.rules import Rule, rules
 from .core.diagnose.diagnose import diagnose
 from .core.engine import Engine
 from .core.errors import UsageError
-from .core.execute.verify import integrity_problems, run_checks
+from .core.execute.verify import all_problems, run_checks
 from .core.model import (
     CheckOutcome,
     DecisionVerdict,
@@ -357,7 +357,7 @@ def verify_rollback_success(result: RollbackResult) -> VerificationResult:
     services = context.services()
     tip = services.repository.tip(services.settings.branch)
     checks = run_checks(services, tip) if tip is not None else ()
-    problems = integrity_problems(services)
+    problems = all_problems(services)
     problems += [f"check {check.name} does not pass" for check in checks if check.passed is not True]
     if not result.success:
         problems.append(result.text)
@@ -366,7 +366,7 @@ def verify_rollback_success(result: RollbackResult) -> VerificationResult:
 
 def perform_integrity_check() -> IntegrityCheckResult:
     """Look whether the objects of the branch and the database are whole."""
-    problems = integrity_problems(_context().services())
+    problems = all_problems(_context().services())
     return IntegrityCheckResult(not problems, tuple(problems))
 
 

@@ -11,7 +11,7 @@ from ..gitrepo.publish import plan_publication
 from ..gitrepo.rehearse import make_commit, rehearse_onto
 from ..model import Step
 from .check_results import against, check_seconds, expected_of
-from .integrity import integrity_problems
+from .integrity import data_errors, integrity_problems, silent_agents
 from .local_work import bring_back_local_work
 from .publishing import FORWARD, begun, bring_about, planned, undo_publication
 from .snapshots import snapshot_name, take_snapshot
@@ -63,7 +63,12 @@ def _prepare_snapshot(work: Work, step: Step) -> Mapping[str, object]:
         problems = integrity_problems(work.services)
     except RollcageError:  # it cannot be looked at now; the snapshot itself says so if that lasts
         problems = []
-    return {"snapshot": snapshot_name(work.services, work.services.clock.now()), "problems": problems}
+    return {
+        "snapshot": snapshot_name(work.services, work.services.clock.now()),
+        "problems": problems,
+        "data_errors": data_errors(work.services),
+        "silent": silent_agents(work.services),
+    }
 
 
 def _do_snapshot(work: Work, step: Step) -> Mapping[str, object]:
@@ -89,7 +94,7 @@ def _do_commit(work: Work, step: Step) -> Mapping[str, object]:
     data = step.data
     if work.plan.rewrite:
         kept = work.services.mirror.keep(str(data["head"]), "rewritten")
-        return {"sha": _last_good(work, str(data["head"]), str(data["tree"])), "kept": kept}
+        return {"sha": step.subject or _last_good(work, str(data["head"]), str(data["tree"])), "kept": kept}
     sha = make_commit(
         work.services.mirror, str(data["tree"]), [str(data["head"])], work.plan.message, parse_iso(str(data["at"]))
     )

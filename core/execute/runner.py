@@ -14,7 +14,7 @@ from .back import end, keep, take_back
 from .forward import go_forward
 from .journal import Journal, JournalError
 from .steps import KINDS
-from .work import Work
+from .work import Work, no_window
 
 MOVED_AWAY = frozenset({"moved", "branch_moved", "worktrees_changed"})
 """Why a rollback published nothing: the branch is no longer what it was planned for."""
@@ -59,9 +59,14 @@ def start_rollback(
     return rollback
 
 
-def work_for(services: Services, rollback: Rollback, measure: Callable[[Run], list[str]]) -> Work:
+def work_for(
+    services: Services,
+    rollback: Rollback,
+    measure: Callable[[Run], list[str]],
+    window: Callable[[str], float] = no_window,
+) -> Work:
     """Return what is needed to carry out, or carry on, ``rollback``, by the plan that it was started with."""
-    return Work(services, plan_of(services, rollback.id), Journal(services, rollback), measure)
+    return Work(services, plan_of(services, rollback.id), Journal(services, rollback), measure, window)
 
 
 def plan_of(services: Services, rollback: str) -> RecoveryPlan:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from threading import Event
 
 from ..codec import from_json, to_json
 from ..errors import RollcageError
@@ -11,11 +12,15 @@ from ..model import CheckOutcome, Step
 from ..services import Services
 from .agents import ended_well, settled_run
 from .check_results import Expected, against, check_seconds, expected_of, reservations, run_all
-from .integrity import MISSING_DATABASE, integrity_problems
+from .deadline import PHASE_DEADLINE_S
+from .integrity import MISSING_DATABASE, all_problems, data_errors, integrity_problems, silent_agents
 from .publishing import begun, is_published
 from .work import NotVerifiedError, StepKind, Work
 
-__all__ = ["CHECKS", "METRICS", "VERIFY", "integrity_problems", "run_checks"]
+MEASURE_EVERY_S = 1.0
+_DATA_RULES = frozenset({"data_consistency", "data_corruption_spread"})
+
+__all__ = ["CHECKS", "METRICS", "VERIFY", "all_problems", "integrity_problems", "run_checks"]
 
 
 def run_checks(services: Services, sha: str) -> tuple[CheckOutcome, ...]:
@@ -44,8 +49,8 @@ def _do_checks(work: Work, step: Step) -> Mapping[str, object]:
 
 
 def _do_verify(work: Work, step: Step) -> Mapping[str, object]:
-    """Ask the world: is the branch where it should be, has every worktree followed, is the database whole?"""
-    problems = _code_problems(work)
+    """Ask the world: are the branch and its worktrees where they should be, the database whole, do agents answer?"""
+    problems = [*_code_problems(work), *_data_problems(work), *_fleet_problems(work)]
     if problems:
         raise NotVerifiedError("; ".join(problems))
     before = work.data_of("snapshot").get("problems")
@@ -76,8 +81,33 @@ def _code_problems(work: Work) -> list[str]:
     return []
 
 
+def _data_problems(work: Work) -> list[str]:
+    """Return the checks of the database that find more than before, or anything where the rollback was to mend that."""
+    before = work.data_of("snapshot").get("data_errors")
+    known = {str(name): float(count) for name, count in before.items()} if isinstance(before, Mapping) else {}
+    incident = work.services.store.incident(work.plan.incident)
+    about = incident is not None and any(finding.rule in _DATA_RULES for finding in incident.findings)
+    mends = about and work.journal.rollback.kind == "rollback" and any(s.name == "database" for s in work.plan.steps)
+    return [
+        f"database check {name} finds {count:g} errors, {known.get(name, 0.0):g} before"
+        for name, count in data_errors(work.services).items()
+        if count > (0.0 if mends else known.get(name, 0.0))
+    ]
+
+
+def _fleet_problems(work: Work) -> list[str]:
+    """Return the agents that do not answer and did before."""
+    before = work.data_of("snapshot").get("silent")
+    known = {str(agent) for agent in before} if isinstance(before, list) else set()
+    return [f"agent {agent} does not answer any more" for agent in silent_agents(work.services) if agent not in known]
+
+
 def _do_metrics(work: Work, step: Step) -> Mapping[str, object]:
-    """Measure the restarted agent afresh: it has not failed at once, and what is measured of it is in band."""
+    """Measure the restarted agent afresh: it has not failed at once, and what is measured of it is in band.
+
+    Where the incident was about a metric it must stay so for the ``for:`` of its rule; out of band for as long, or
+    never long enough in band within the phase, is not verified. Everything else is measured once.
+    """
     if work.data_of("restart_agent").get("supervised") is False:
         return {"supervised": False}
     run = settled_run(work.services, step.subject)
@@ -86,10 +116,26 @@ def _do_metrics(work: Work, step: Step) -> Mapping[str, object]:
         if ended:
             return {"ended": ended}
         raise NotVerifiedError(f"agent {step.subject} does not run any more after its restart; see its output")
-    problems = work.measure(run)
-    if problems:
-        raise NotVerifiedError(f"agent {step.subject} after its restart: {'; '.join(problems)}")
-    return {"pid": run.child_pid}
+    window = work.window(work.plan.incident)
+    begun = good_since = work.services.clock.boot()
+    tick = Event()
+    while True:
+        problems, now = work.measure(run), work.services.clock.boot()
+        if not problems and now - good_since >= window:
+            return {"pid": run.child_pid, "window_s": window}
+        if problems:
+            if now - begun >= min(window, PHASE_DEADLINE_S[4]):
+                raise NotVerifiedError(f"agent {step.subject} after its restart: {'; '.join(problems)}")
+            good_since = now
+        elif now - begun >= PHASE_DEADLINE_S[4]:
+            raise NotVerifiedError(f"agent {step.subject} after its restart: its metrics never stayed in band")
+        work.services.clock.wait(tick, min(MEASURE_EVERY_S, window))
+        run = settled_run(work.services, step.subject)
+        if run is None:
+            ended = ended_well(work.services, step.subject)
+            if ended:
+                return {"ended": ended}
+            raise NotVerifiedError(f"agent {step.subject} does not run any more after its restart; see its output")
 
 
 CHECKS = StepKind(_do_checks, _prepare_checks)

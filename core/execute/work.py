@@ -24,6 +24,11 @@ class NotVerifiedError(RollcageError):
         self.spare = spare
 
 
+def no_window(incident: str) -> float:
+    """For who measures once."""
+    return 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """A rollback being carried out. Nothing stops it midway: who leaves waits for its end, or is killed."""
@@ -33,6 +38,8 @@ class Work:
     journal: Journal
     measure: Callable[[Run], list[str]]
     """Measures an agent afresh and returns what is out of band; the engine supplies it."""
+    window: Callable[[str], float] = no_window
+    """How long the metrics that an incident is about must be in band after it, in seconds; 0: it is about none."""
 
     def data_of(self, name: str) -> Mapping[str, object]:
         """Return what the journal holds of the step ``name`` (the first of that name); empty where there is none."""

@@ -11,7 +11,7 @@ import pytest
 
 from rollcage.core.config import Level
 from rollcage.core.errors import RollcageError
-from rollcage.core.execute import safe
+from rollcage.core.execute import safe, verify
 from rollcage.core.execute.agents import hold_of, pause_agent, release_agent, start_again, stop_agent
 from rollcage.core.execute.runner import carry_out, work_for
 from rollcage.core.execute.safe import make_safe
@@ -146,6 +146,27 @@ def test_an_agent_that_is_still_critical_after_its_restart_is_stopped_again_and_
     assert ended.state is RollbackState.UNDONE
     assert ended.note == "agent executor after its restart: memory_usage is still critical"
     assert fleet.is_stopped("executor")
+
+
+@pytest.mark.parametrize(("bad", "state"), [(3, RollbackState.DONE), (10_000, RollbackState.UNDONE)])
+def test_what_the_incident_was_about_must_stay_in_band_for_its_window(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, bad: int, state: RollbackState
+) -> None:
+    monkeypatch.setattr(verify, "MEASURE_EVERY_S", 0.01)
+    fleet.start("executor")
+    record = fleet.services.store.rollback("rb-1")
+    assert record is not None
+    seen: list[Run] = []
+
+    def measure(run: Run) -> list[str]:
+        seen.append(run)
+        return ["memory_usage is still warning"] if len(seen) <= bad else []
+
+    ended = carry_out(work_for(fleet.services, record, measure, lambda incident: 1.0))
+    assert ended.state is state, ended.note
+    assert len(seen) > 1
+    if state is RollbackState.UNDONE:
+        assert ended.note == "agent executor after its restart: memory_usage is still warning"
 
 
 def test_where_the_problem_agent_cannot_be_stopped_all_agents_are(

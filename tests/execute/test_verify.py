@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 from contextlib import closing
 from pathlib import Path
 
-from rollcage.core.execute.integrity import integrity_problems
+from rollcage.core.execute.integrity import all_problems, integrity_problems
 from rollcage.core.execute.runner import start_rollback
 from rollcage.core.model import OptionType, Rollback, RollbackState
 from rollcage.core.plan.options import build_options
@@ -125,6 +126,22 @@ def test_a_database_that_vanishes_meanwhile_undoes_it(scene: Scene, bad: str) ->
     scene.flag.touch()
     ended = carry_on(scene, **settings)
     assert (ended.state, ended.note) == (RollbackState.UNDONE, "database: it is not there")
+
+
+def test_a_database_with_more_errors_than_before_undoes_it(scene: Scene, bad: str) -> None:
+    path = database(scene)
+    spoil = f"import sqlite3; c = sqlite3.connect('{path}'); c.execute('INSERT INTO t VALUES (-1)'); c.commit()"
+    settings = with_another("sh", "-c", f'test ! -e "{scene.flag}" || {sys.executable} -c "{spoil}"')
+    checks = [{"name": "negative", "sql": "SELECT count(*) FROM t WHERE a < 0", "expect": 0}]
+    settings |= {"database": {"url": f"sqlite:///{path}", "checks": checks}}
+    begin_with(scene, bad, **settings)
+    scene.flag.touch()
+    ended = carry_on(scene, **settings)
+    assert (ended.state, ended.note) == (
+        RollbackState.UNDONE,
+        "database check negative finds 1 errors, 0 before",
+    )
+    assert all_problems(scene.services(**settings)) == ["database check negative finds 1 errors"]
 
 
 def test_missing_objects_are_found(scene: Scene) -> None:
