@@ -13,9 +13,11 @@ much as `WEIGHT` runs, and the mixed outcomes and runs that were seen. So the ex
 is known is not taken to be steady.
 
 Beyond that model: a check that names no tests may have failed at the culprit for another reason than at the head
-(`OTHER_FAULT`); what was not confirmed is never called sure (`UNCONFIRMED`); nothing is surer than `CEILING`, because
-checks can depend on the hour, the network or the machine. Several culprits must all be right: the product.
-`tests/bench/calibration.py` measures what comes of it.
+(`OTHER_FAULT`). What was not confirmed is never called sure (`UNCONFIRMED`): it rests on two answers, the last that
+passed and the first that failed, each wrong by the chance *f*, and between them on the evidence, which misleads at
+times (*p* to the power of `TEMPER`, fitted). Nothing is surer than `CEILING`, because checks can depend on the hour,
+the network or the machine. Several culprits must all be right: the product. `tests/bench/calibration.py` measures what
+comes of it.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from math import prod
 
 RATE, WEIGHT = 0.015, 33.0
 OTHER_FAULT = 0.03
+TEMPER = 1.25
 UNCONFIRMED = 0.85
 CEILING = 0.99
 
@@ -60,7 +63,7 @@ def flake_rate(mixed: int, runs: int) -> float:
 def _of_one(proof: Proof, mixed: int, runs: int) -> float:
     believed = min(max(proof.posterior, 0.0), 1 - 1e-6)
     if not proof.repeats:
-        return min(believed, UNCONFIRMED)
+        return min(float(believed**TEMPER) * (1 - flake_rate(mixed, runs)) ** 2, UNCONFIRMED)
     wrong, whole = RATE * WEIGHT + mixed, WEIGHT + max(runs, mixed)
     against = (1 - believed) * prod((wrong + turn) / (whole + turn) for turn in range(proof.repeats))
     right = believed * prod((whole - wrong + turn) / (whole + turn) for turn in range(proof.repeats))

@@ -17,6 +17,7 @@ SECTIONS = {
     "light": "Light verbs, as whole processes",
     "rehearse": "Rehearsing 100 reverts",
     "diagnose": "Diagnosis in a history of 100,000 commits",
+    "calibration": "How often a diagnosis is right that says so",
     "recover": "From a finding to a finished rollback",
     "console": "The console on a pseudo-terminal of 120x40",
 }
