@@ -13,7 +13,7 @@ from ..gitrepo.paths import shown
 from ..model import CheckOutcome, Commit, Diagnosis, OptionType
 from ..services import Services, attributed
 from .risk import Effect, RiskFacts
-from .yardsticks import yardsticks
+from .wanted import is_check_setting, is_test
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,8 @@ class Tried:
     goal: str = ""
     """BRANCH_RESET: the last good commit."""
     rewrite: bool = False
+    needed: tuple[str, ...] = ()
+    """What goes though later work names it, a line each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,8 @@ class Facts:
     """Files that would change and have uncommitted edits."""
     tests: tuple[str, ...]
     """Tests and settings of checks that the targets change, or that would change."""
+    needed: tuple[str, ...]
+    """What goes though later work names it, a line each."""
 
 
 _MORE_THAN_BLAMED = frozenset({OptionType.FULL_AGENT_RESET, OptionType.BRANCH_RESET})
@@ -78,6 +82,7 @@ def gather(services: Services, diagnosis: Diagnosis, tried: Tried, agents: Seque
         lines_changed=_lines_changed(services, tried),
         lost_lines=tried.lost_lines,
         lost_commits=len(lost),
+        needed=len(tried.needed),
         dependents=len(later),
         others_files=len(others & files),
         database=database,
@@ -91,7 +96,9 @@ def gather(services: Services, diagnosis: Diagnosis, tried: Tried, agents: Seque
         commits_taken_back=len({*tried.targets, *(commit.sha for commit in brought), *tried.lost_commits}),
     )
     touched = sorted({path for commit in targets for path in commit.files} | set(tried.files))
-    return Facts(risk, tuple(later), lost, edited, yardsticks(services.settings, touched))
+    commands = {word for check in services.settings.checks for word in (*check.run, *(check.setup or ()))}
+    tests = tuple(path for path in touched if is_test(path) or is_check_setting(path, commands))
+    return Facts(risk, tuple(later), lost, edited, tests, tried.needed)
 
 
 def _commits(services: Services, shas: Sequence[str]) -> list[Commit]:

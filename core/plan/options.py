@@ -98,9 +98,8 @@ def _with_smaller(
     for place, (smaller, seen) in enumerate(smaller_ways(services, whole.plan.head, wish, ways, stop=stop)):
         is_whole = smaller.type is whole.option.type
         made = whole if is_whole else rehearse_one(services, incident, diagnosis, smaller, "", stop=stop)
-        said = (*made.option.side_effects, *seen.why, *(f"later work needs what goes: {each}" for each in seen.wanted))
-        option = replace(made.option, side_effects=tuple(dict.fromkeys(said)))
-        found.append(replace(made, option=option, place=place, wanted=seen.wanted))
+        option = replace(made.option, side_effects=tuple(dict.fromkeys((*made.option.side_effects, *seen.why))))
+        found.append(replace(made, option=option, place=place))
     if not any(each.option.type is whole.option.type for each in found):
         found.append(replace(whole, place=len(found)))
     return found

@@ -42,8 +42,8 @@ class Candidate:
     """It is one of several ways of which a human must choose."""
     place: int = 0
     """Of its suspect among the suspects; with a confirmed culprit, among the ways to take that back."""
-    wanted: tuple[str, ...] = ()
-    """What goes with it though later work needs it, a line each."""
+    needed: tuple[str, ...] = ()
+    """What goes with it though later work names it, a line each."""
 
     @property
     def passed(self) -> bool:
@@ -72,7 +72,7 @@ def _rank(each: Candidate, *, has_culprit: bool, restart_failed: bool) -> tuple[
         not rehearsal.applies,
         failed,
         each.overlaps,
-        rehearsal.lost_commits != () or rehearsal.lost_lines > 0 or each.wanted != (),
+        rehearsal.lost_commits != () or rehearsal.lost_lines > 0 or each.needed != (),
         each.place,
         each.lines,
         option.risk_points,

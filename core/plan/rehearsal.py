@@ -22,10 +22,14 @@ from .made import Made
 from .ranking import Candidate
 from .recovery import recovery_steps
 from .risk import assess
+from .selective import needed_later
 from .times import estimated_seconds
 from .trees import trees
 from .wishes import Wish, agent_reset, problem_agents
 from .words import Push, commit_message, loses, side_effects
+
+_FINE = frozenset({OptionType.SINGLE_COMMIT, OptionType.FILE_SELECTIVE})
+"""Types of which it can be said what of the targets goes and what stays."""
 
 Checked = tuple[Made, tuple[CheckOutcome, ...]]
 
@@ -55,7 +59,7 @@ def rehearse_one(
     agents += [agent for agent in wish.reset if agent not in agents]
     order = restarted(services, agents) if wish.restart else []
     message = "" if restart_only else wish.message or commit_message(incident, diagnosis, wish)
-    candidates = trees(services, head, wish, diagnosis, message)
+    candidates = trees(services, head, wish, diagnosis, message, stop=stop)
     made, outcomes = _first_that_passes(services, head, candidates, stop)
     if not restart_only and not wish.message and (made.keeps, made.parts, made.goal) != ((), (), ""):
         message = commit_message(incident, diagnosis, wish, made)
@@ -71,6 +75,7 @@ def rehearse_one(
             tried,
             files=tuple(changed_files(services.mirror, head, made.tree)),
             overlaps=obstacle is not None and obstacle.code == "overlap",
+            needed=needed_later(services, head, made.targets, made.parts, made.ways or {}) if kind in _FINE else (),
         )
     data = find_data_way(services, diagnosis, wish.targets, agents)
     facts = gather(services, diagnosis, tried, agents, data.effect)
@@ -133,6 +138,7 @@ def rehearse_one(
         lines=facts.risk.lines_changed,
         overlaps=tried.overlaps,
         reason=made.reason,
+        needed=facts.needed,
     )
 
 

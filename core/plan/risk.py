@@ -6,6 +6,7 @@
 | commits_taken_back | 2 or more: 1, over 3: 2, over 10: 3 |
 | lost_lines (wanted lines that would go) | 1 or more: 6, over 20: 7, over 100: 8 |
 | lost_commits (wanted commits that would go) | 1 or more: 9 |
+| needed (things that would go though later work names them) | 1 or more: 3, over 3: 4 |
 | dependents (later commits that touch the same files) | 1 or more: 1, 3 or more: 2, 10 or more: 3 |
 | others_files (of those, files that other agents changed) | 1 or more: 1, 5 or more: 2 |
 | database | goes back in step: 2, unknown: 2, no way back: 3 |
@@ -47,6 +48,8 @@ class RiskFacts:
     """Added plus deleted, against the branch as it is."""
     lost_lines: int
     lost_commits: int
+    needed: int
+    """What of the targets later work names: by names only, for the checks may pass without it."""
     dependents: int
     others_files: int
     database: Effect
@@ -77,6 +80,7 @@ _COUNTS: dict[str, tuple[tuple[int, int], ...]] = {
     "commits_taken_back": ((1, 1), (3, 2), (10, 3)),
     "lost_lines": ((0, 6), (20, 7), (100, 8)),
     "lost_commits": ((0, 9),),
+    "needed": ((0, 3), (3, 4)),
     "dependents": ((0, 1), (2, 2), (9, 3)),
     "others_files": ((0, 1), (4, 2)),
     "agents_stopped": ((1, 1), (3, 2)),
@@ -88,6 +92,7 @@ _WHY = {
     "commits_taken_back": "more commits go than one",
     "lost_lines": "wanted lines would go",
     "lost_commits": "wanted commits would go",
+    "needed": "later work names what would go",
     "dependents": "later commits build on the same files",
     "others_files": "other agents changed the same files since",
     "agents_stopped": "more agents stop than one",

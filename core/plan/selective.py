@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
-from ..gitrepo.parts import tree_taking_back
-from ..gitrepo.rehearse import lost_lines
+from ..gitrepo.later import later_lines
+from ..gitrepo.parts import parts_of
 from ..model import OptionType
 from ..services import Services
 from .made import Made
 from .smallest import Candidate as Smaller
-from .smallest import find_smallest
+from .smallest import candidate_of, find_smallest
+from .wanted import needed_by
 from .wishes import Wish
 from .words import why_not
 
@@ -19,24 +20,43 @@ MOST_SELECTIVE = 2
 """So many ways to take back parts of the same commits are offered at most."""
 
 
-def selected(services: Services, head: str, wish: Wish, ways: Mapping[str, str]) -> Iterator[Made]:
+def selected(
+    services: Services,
+    head: str,
+    wish: Wish,
+    ways: Mapping[str, str],
+    *,
+    stop: threading.Event | None = None,
+) -> Iterator[Made]:
     """Yield the tree without the parts that ``wish`` names; without any: the smallest that pass. Raises GitError."""
     parts = wish.parts
     if not parts:
-        found = [each for each in find_smallest(services, head, wish.targets, ways) if each.parts and each.tree]
+        ranked = find_smallest(services, head, wish.targets, ways, stop=stop)
+        found = [each for each in ranked if each.parts and each.tree]
         if not found:
             why = "no part of it is enough by itself: take the whole commit back (SINGLE_COMMIT), or name the parts"
             yield Made(None, wish.targets, (why,), ways=ways)
             return
         parts = found[0].parts
-    taken = tree_taking_back(services.mirror, head, wish.targets, parts, parents=ways).reversal
-    problems = why_not(taken, services.settings.branch)
-    tree = None if problems else taken.tree
-    lost = 0
-    if tree is not None:
-        lost = lost_lines(services.mirror, head, tree, wish.targets, parents=ways, finely=taken.finely)
-    targets = taken.targets if tree is not None else wish.targets
-    yield Made(tree, targets, problems, taken.reason, ways, lost, parts=parts)
+    seen = candidate_of(services, head, wish.targets, parts, ways, stop=stop)
+    problems = why_not(seen.reversal, services.settings.branch)
+    tree = None if problems else seen.tree
+    targets = seen.reversal.targets if tree is not None else wish.targets
+    yield Made(tree, targets, problems, seen.reversal.reason, ways, seen.lost_lines, parts=parts)
+
+
+def needed_later(
+    services: Services, head: str, targets: Sequence[str], parts: Sequence[str], ways: Mapping[str, str]
+) -> tuple[str, ...]:
+    """Return a line for each thing among ``parts`` of the targets (none: all) that later work names and that goes.
+
+    A guess by names (`rollcage.core.plan.wanted`): that the checks pass without it does not prove that nobody wants it.
+    Raises GitError.
+    """
+    every = parts_of(services.mirror, head, targets, parents=ways)
+    gone = {part.name for part in every if not parts or part.name in parts or part.within in parts}
+    wanted = needed_by(every, later_lines(services.mirror, head, targets)) if gone else []
+    return tuple(each.why for each in wanted if each.part in gone)
 
 
 def smaller_ways(

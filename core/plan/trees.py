@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 
 from ..gitrepo.finely import rehearse_finely
@@ -18,7 +19,15 @@ from .wishes import Wish
 from .words import why_not
 
 
-def trees(services: Services, head: str, wish: Wish, diagnosis: Diagnosis, message: str) -> Iterator[Made]:
+def trees(
+    services: Services,
+    head: str,
+    wish: Wish,
+    diagnosis: Diagnosis,
+    message: str,
+    *,
+    stop: threading.Event | None = None,
+) -> Iterator[Made]:
     """Yield what could be published for ``wish``; more than one where it must be tried what goes together.
 
     Those that lose less come first. Raises GitError, StoreError.
@@ -29,7 +38,7 @@ def trees(services: Services, head: str, wish: Wish, diagnosis: Diagnosis, messa
     elif wish.type is OptionType.BRANCH_RESET:
         yield from _reset(services, head, wish, diagnosis, ways)
     elif wish.type is OptionType.FILE_SELECTIVE:
-        yield from selected(services, head, wish, ways)
+        yield from selected(services, head, wish, ways, stop=stop)
     else:
         yield _whole(services, head, wish, ways)
 

@@ -108,6 +108,7 @@ def side_effects(
         effects.append(f"lost with it, though nobody blamed them: {_listed(named, len(facts.lost_commits))}")
     if facts.risk.lost_lines:
         effects.append(f"lost with it: {_count(facts.risk.lost_lines, 'line')} that the bad commits did not bring")
+    effects += [f"it goes though it is wanted: {each}" for each in facts.needed[:_NAMED]]
     if facts.dependents:
         named = [f'{commit.sha[:12]} "{commit.summary}"' for commit in facts.dependents[:_NAMED]]
         effects.append(f"later commits changed the same files: {_listed(named, len(facts.dependents))}")

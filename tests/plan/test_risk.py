@@ -17,6 +17,7 @@ CLEAN = RiskFacts(
     lines_changed=2,
     lost_lines=0,
     lost_commits=0,
+    needed=0,
     dependents=0,
     others_files=0,
     database="none",
