@@ -44,14 +44,15 @@ class Server:
         try:
             data, place = str(sockets / "data"), str(sockets)
             words = ["-D", data, "-U", "postgres", "-A", "trust", "-E", "utf8", "--no-sync", "--no-locale"]
-            done = subprocess.run([PROGRAMS / "initdb", *words], capture_output=True, cwd="/", check=False, user=user)
+            initdb = [str(PROGRAMS / "initdb"), *words]
+            done = subprocess.run(initdb, capture_output=True, cwd="/", check=False, user=user)
             assert done.returncode == 0, done.stderr.decode()
             settings = ("listen_addresses=", f"unix_socket_directories={place}", "fsync=off", "max_connections=30")
             words = ["-D", data, *(word for setting in settings for word in ("-c", setting))]
             with (folder / "log").open("wb") as log:
                 process = subprocess.Popen([PROGRAMS / "postgres", *words], stdout=log, stderr=log, cwd="/", user=user)
             try:
-                ready = [PROGRAMS / "pg_isready", "-q", "-t", "10", "-h", place, "-U", "postgres"]
+                ready = [str(PROGRAMS / "pg_isready"), "-q", "-t", "10", "-h", place, "-U", "postgres"]
                 while subprocess.run(ready, check=False).returncode != 0:
                     assert process.poll() is None, (folder / "log").read_text()
                 yield cls(sockets)

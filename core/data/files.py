@@ -78,9 +78,17 @@ class RestoredTrees:
 
 
 def snapshot_trees(
-    top: Path, paths: Sequence[str], folder: Path, *, size_limit: int = SIZE_LIMIT, files_limit: int = FILES_LIMIT
+    top: Path,
+    paths: Sequence[str],
+    folder: Path,
+    *,
+    blobs: Path | None = None,
+    size_limit: int = SIZE_LIMIT,
+    files_limit: int = FILES_LIMIT,
 ) -> Trees:
     """Keep the files and folders ``paths`` below ``top`` in ``folder``, durably; nothing is ever read whole at once.
+
+    ``blobs`` is where their contents go; other kept trees may share it. By default a folder of their own.
 
     A file that changes while it is read is read again, then kept with a warning; so are a path that does not exist, a
     file that cannot be read and a special file named. Raises SettingsError for a path that leaves ``top``, StoreError
@@ -96,7 +104,8 @@ def snapshot_trees(
             f"and {size_limit / 1e9:g} GB: name smaller folders"
         )
     try:
-        blobs = folder / _BLOBS
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        blobs = blobs or folder / _BLOBS
         blobs.mkdir(parents=True, exist_ok=True, mode=0o700)
         entries = [entry for path, about in found if (entry := _keep(top, path, about, blobs, warnings))]
         sync_folder(blobs)
@@ -107,21 +116,22 @@ def snapshot_trees(
     return trees
 
 
-def restore_trees(folder: Path, top: Path, *, remove_extra: bool = False) -> RestoredTrees:
+def restore_trees(folder: Path, top: Path, *, blobs: Path | None = None, remove_extra: bool = False) -> RestoredTrees:
     """Bring back below ``top`` what ``folder`` keeps: contents, modes and links; what is the same is not touched.
 
     Everything kept is verified before anything is written. Each file is replaced whole; what stands where something
     of another kind was kept is replaced too. What is there and was not kept stays, unless ``remove_extra``. So take a
     fresh snapshot first. Raises StoreError; done again after a failure it goes on where it stopped.
     """
-    trees = _read(folder)
-    _verify(folder, trees)
+    trees = read_trees(folder)
+    blobs = blobs or folder / _BLOBS
+    _verify(blobs, trees)
     written: list[str] = []
     try:
         for entry in trees.entries:
             path = _root(top, os.fsdecode(raw(entry.path)))
             if not _is_as_kept(path, entry):
-                _bring_back(path, entry, folder)
+                _bring_back(path, entry, blobs)
                 written.append(entry.path)
             if entry.kind == "folder":
                 path.chmod(entry.mode | stat.S_IRWXU)
@@ -136,6 +146,15 @@ def restore_trees(folder: Path, top: Path, *, remove_extra: bool = False) -> Res
         place = clean(str(error.filename or top))
         raise StoreError(f"files: cannot be brought back at {place}: {error.strerror}; {len(written)} were") from error
     return RestoredTrees(tuple(written), tuple(_shown(top, path) for path in extra), remove_extra)
+
+
+def look_of(top: Path, paths: Sequence[str]) -> str:
+    """Return a SHA-256 that is another where anything in the trees was written or moved since; nothing is read."""
+    about = [
+        [_shown(top, path), seen.st_mode, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino]
+        for path, seen in _listed(top, [_root(top, path) for path in paths], [])
+    ]
+    return hashlib.sha256(canonical(about).encode()).hexdigest()
 
 
 def _root(top: Path, path: str) -> Path:
@@ -230,7 +249,8 @@ def _new_file(folder: Path) -> Iterator[IO[bytes]]:
             Path(file.name).unlink(missing_ok=True)
 
 
-def _read(folder: Path) -> Trees:
+def read_trees(folder: Path) -> Trees:
+    """Return what ``folder`` keeps. Raises StoreError where it was not finished or is damaged."""
     path = folder / _INDEX
     try:
         return from_json(Trees, path.read_text(encoding="ascii"))
@@ -240,9 +260,9 @@ def _read(folder: Path) -> Trees:
         raise StoreError(f"{path} cannot be read: {error}") from error
 
 
-def _verify(folder: Path, trees: Trees) -> None:
+def _verify(blobs: Path, trees: Trees) -> None:
     for digest in sorted({entry.content for entry in trees.entries if entry.kind == "file"}):
-        path = folder / _BLOBS / digest
+        path = blobs / digest
         try:
             sound = digest_of(path) == digest
         except OSError as error:
@@ -265,7 +285,7 @@ def _is_as_kept(path: Path, entry: Entry) -> bool:
     return digest_of(path) == entry.content
 
 
-def _bring_back(path: Path, entry: Entry, folder: Path) -> None:
+def _bring_back(path: Path, entry: Entry, blobs: Path) -> None:
     if entry.kind == "folder" or (path.is_dir() and not path.is_symlink()):
         _clear(path)
     if entry.kind == "folder":
@@ -279,7 +299,7 @@ def _bring_back(path: Path, entry: Entry, folder: Path) -> None:
             temporary.symlink_to(os.fsdecode(raw(entry.content)))
             temporary.replace(path)
         return
-    with (folder / _BLOBS / entry.content).open("rb") as kept, _new_file(path.parent) as new:
+    with (blobs / entry.content).open("rb") as kept, _new_file(path.parent) as new:
         shutil.copyfileobj(kept, new, _BLOCK)
         new.flush()
         os.fchmod(new.fileno(), entry.mode)

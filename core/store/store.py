@@ -10,6 +10,7 @@ from typing import Self
 from ..clock import Clock
 from . import schema
 from .audit import Audit
+from .checkpoints import Checkpoints
 from .connections import Connections
 from .database import BUSY_TIMEOUT, connect, explained
 from .events import Events
@@ -20,7 +21,7 @@ from .outgoing import Outgoing
 from .paths import RepositoryPaths
 
 
-class Store(Events, Incidents, Journal, Facts, Outgoing, Audit):
+class Store(Events, Incidents, Journal, Checkpoints, Facts, Outgoing, Audit):
     """Durable state, safe between threads (a connection each) and processes.
 
     Every method that writes is one durable transaction, or joins the one that its thread is in; each raises StoreError,

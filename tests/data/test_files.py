@@ -180,9 +180,9 @@ def test_a_file_that_changes_while_it_is_read_is_kept_with_a_warning(top: Path, 
 
 
 def test_limits_hold_before_anything_is_written(top: Path, kept: Path) -> None:
-    for limits in ({"size_limit": 1_000_000}, {"files_limit": 3}):
+    for size, files in ((1_000_000, 100), (10**9, 3)):
         with pytest.raises(StoreError, match="name smaller folders"):
-            snapshot_trees(top, ["config", "models"], kept, **limits)
+            snapshot_trees(top, ["config", "models"], kept, size_limit=size, files_limit=files)
     assert not kept.exists()
 
 
