@@ -1,0 +1,1 @@
+"""Histories grown on real packages, with seeded faults, and what rollcage makes of them (see `cases`)."""
