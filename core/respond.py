@@ -305,7 +305,8 @@ class Responder:
         except RollcageError:
             store.append_event("diagnosis", to_json(diagnosis))
             raise
-        diagnosis = replace(diagnosis, check_runs=replace(diagnosis.check_runs, rehearse=counted.checks.runs))
+        runs = diagnosis.check_runs
+        diagnosis = replace(diagnosis, check_runs=replace(runs, rehearse=runs.rehearse + counted.checks.runs))
         with store.transaction():
             store.save_diagnosis(diagnosis)
             store.append_event("diagnosis", to_json(diagnosis))
