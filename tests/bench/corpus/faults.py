@@ -200,7 +200,8 @@ def pool(package: Package) -> list[Fault]:
 
 
 def _fault(known: Mapping[str, Any]) -> Fault:
-    return Fault(**{name: tuple(value) if isinstance(value, list) else value for name, value in known.items()})
+    fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in known.items()}
+    return Fault(**fields)
 
 
 def _search(package: Package) -> Iterator[Fault]:
