@@ -53,15 +53,17 @@ def way_of_branch(graph: Ancestry, head: str, values: Sequence[str] = ()) -> lis
     is not known the first parent is taken.
     """
     known = [graph.position[sha] for sha in values if sha in graph.position]
-    way = []
+    way, behind = [], 0
     at = graph.position.get(head)
     while at is not None:
         way.append(graph.shas[at])
         above = [graph.position.get(parent) for parent in graph.parents[at]]
         if len(above) > 1:
-            # The newest value without the merge: the merge came into the branch by the move away from it.
-            before = next((value for value in known if not graph.upto[value] >> at & 1), None)
-            above = _before_merge(graph, above, before) or above
+            # The newest value without the merge: the merge came into the branch by the move away from it. What lacks
+            # an older merge lacks the newer ones too.
+            while behind < len(known) and graph.upto[known[behind]] >> at & 1:
+                behind += 1
+            above = _before_merge(graph, above, known[behind] if behind < len(known) else None) or above
         at = above[0] if above else None
     return way
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import ceil, log
 from typing import Protocol
 
 from .ancestry import ancestry, bits
@@ -23,6 +24,9 @@ _NEIGHBOURS = 4
 """How many commits beside the oldest one are tried where that one cannot be tested."""
 _FLAKES = 3
 """Contradictions between two runs on one commit after which the search gives up: such a check tells nothing."""
+
+_WRONG = 0.001
+_MOST_REPEATS = 6
 
 
 class Probe(Protocol):
@@ -82,12 +86,13 @@ def search(
 ) -> SearchResult:
     """Find the commit that made the checks fail at the head of ``history``, the way of the branch, newest first.
 
-    Without a ``last_good`` that passes it looks back in doubling steps, at most ``lookback`` commits. ``terrain`` tells
-    what lies between the head and a commit that passes; without it that is the part of ``history`` with ``priors``. The
-    culprit is confirmed by ``repeats`` fresh runs on it and on its parents. ``progress`` gets a line before each run;
-    once ``stop`` says so, no further run is begun and the result is what is known by then. ``ahead`` is told before a
-    run which ones are likely the next, the likeliest first. ``runs`` tells how often a command was run so far, for the
-    counts; without it questions are counted. A run on a suspect's parent that refutes the suspicion counts as search.
+    Without a ``last_good`` that passes it looks back in doubling steps, at most ``lookback`` commits. ``terrain``
+    tells what lies between the head and a commit that passes; without it that is the part of ``history`` with
+    ``priors``. The culprit is confirmed by ``repeats`` fresh runs on it and on its parents, more of them where
+    answers were flaky. ``progress`` gets a line before each run; once ``stop`` says so, no further run is begun and
+    the result is what is known by then. ``ahead`` is told before a run which ones are likely the next, the
+    likeliest first. ``runs`` tells how often a command was run so far, for the counts; without it questions are
+    counted. A run on a suspect's parent that refutes the suspicion counts as search.
     """
     chain = {sha: tuple(history[at + 1 : at + 2]) for at, sha in enumerate(history)}
 
@@ -324,13 +329,14 @@ class _Search:
         if not parents:
             return _Contradiction(suspect, None, f"the suspect {suspect[:12]} has no parent to compare it with")
         roles = [*((parent, True, "parent") for parent in parents), (suspect, False, "suspect")]
-        for number in range(1, self._repeats + 1):
+        repeats = self._how_often()
+        for number in range(1, repeats + 1):
             for sha, wanted, name in roles:
                 if self._afresh[sha] >= number:
                     continue  # by a run that refuted another suspect
                 if self._stop():
                     return _Contradiction("", None, "stopped before the suspect was confirmed")
-                self._progress(f"confirming {suspect[:12]}: {name}, run {number} of {self._repeats}")
+                self._progress(f"confirming {suspect[:12]}: {name}, run {number} of {repeats}")
                 self._asked += 1
                 passes = self._probe(sha, fresh=True)
                 self._afresh[sha] += 1
@@ -343,6 +349,11 @@ class _Search:
                     did = "passed" if passes else "failed"
                     return _Contradiction(sha, passes, f"the {name} {sha[:12]} {did} when it was run again: flaky")
         return None
+
+    def _how_often(self) -> int:
+        """Return after how many runs in a row the same wrong answer is less likely than `_WRONG`."""
+        rate = min(max(self._flake_rate(), 1e-6), 0.5)
+        return min(max(self._repeats, ceil(log(_WRONG) / log(rate))), _MOST_REPEATS)
 
     def _end(self, problem: str, left: int = 0) -> SearchResult:
         shas = tuple(self._graph.shas[at] for at in bits(left))
