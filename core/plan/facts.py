@@ -69,6 +69,8 @@ def gather(services: Services, diagnosis: Diagnosis, tried: Tried, agents: Seque
     targets = _commits(services, tried.targets)
     files = set(tried.files) or {path for commit in targets for path in commit.files if tried.conflicts}
     brought = _brought(services, tried)
+    if tried.type is OptionType.FILE_SELECTIVE:  # only what stands in the parts goes
+        brought = [commit for commit in brought if not files.isdisjoint(commit.files)]
     strangers = _strangers(brought)
     own = {_who(commit) for commit in (*targets, *brought) if commit not in strangers}
     later = _later(services, tried, files)

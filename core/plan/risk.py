@@ -9,7 +9,7 @@
 | needed (things that would go though later work names them) | 1 or more: 3, over 3: 4 |
 | dependents (later commits that touch the same files) | 1 or more: 1, 3 or more: 2, 10 or more: 3 |
 | others_files (of those, files that other agents changed) | 1 or more: 1, 5 or more: 2 |
-| database | goes back in step: 2, unknown: 2, no way back: 3 |
+| database | goes back in step: 2, unknown: 2, no way back: 3, goes back and what was written since is lost: 4 |
 | history_rewritten (the ref moves back) | 9 |
 | pushed (others may have it) | yes or unknown: 1 |
 | dirty_overlap (uncommitted edits stand in the way) | 6 |
@@ -36,8 +36,9 @@ from ..model import RiskFactor, RiskLevel
 MOST = 10
 MOST_WITHOUT_LOSS = 8
 
-Effect = Literal["none", "same", "goes_back", "unknown", "no_way_back"]
-"""What happens to the database; *none*: there is none, *same*: it stays as it is and fits."""
+Effect = Literal["none", "same", "goes_back", "unknown", "no_way_back", "loses_writes"]
+"""What happens to the database; *none*: there is none, *same*: it stays as it is and fits, *loses_writes*: it goes back
+as a whole, and what anybody wrote since goes with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ _COUNTS: dict[str, tuple[tuple[int, int], ...]] = {
     "agents_stopped": ((1, 1), (3, 2)),
 }
 """Each count with what it must be over for how many points."""
-_DATABASE: dict[Effect, int] = {"none": 0, "same": 0, "goes_back": 2, "unknown": 2, "no_way_back": 3}
+_DATABASE: dict[Effect, int] = {"none": 0, "same": 0, "goes_back": 2, "unknown": 2, "no_way_back": 3, "loses_writes": 4}
 _WHY = {
     "lines_changed": "more changes at once are harder to judge",
     "commits_taken_back": "more commits go than one",

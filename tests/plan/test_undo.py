@@ -10,7 +10,7 @@ import pytest
 
 from rollcage.core.errors import RefusedError, UsageError
 from rollcage.core.execute.runner import carry_out, start_rollback, work_for
-from rollcage.core.model import Rollback, RollbackState
+from rollcage.core.model import Rollback, RollbackState, Step, StepState
 from rollcage.core.plan.undo import find_undo, plan_undo
 from rollcage.core.plan.validate import validate_recovery_plan
 from rollcage.core.services import Services
@@ -125,4 +125,57 @@ def test_without_the_snapshot_it_is_undone_all_the_same_and_told(begun: Scene) -
     assert (begun.top / "calc").read_text() == BAD
     alerts = [str(event.body["text"]) for event in services.store.recent_events(1000) if event.event == "alert"]
     assert any(f"uncommitted work could not be written again, {done.snapshot} has it" in text for text in alerts)
+    services.store.close()
+
+
+# What a rollback did beside moving the branch is turned round as well
+
+
+def done(services: Services, *steps: Step, **changed: str) -> Rollback:
+    """Let the rollback rb-1 have carried out ``steps`` as well."""
+    record = services.store.rollback("rb-1")
+    assert record is not None
+    for number, step in enumerate(steps, 90):
+        services.store.save_step(replace(step, rollback=record.id, number=number))
+    return replace(record, **changed)  # type: ignore[arg-type]
+
+
+def step(name: str, subject: str) -> Step:
+    return Step("rb-1", 90, 3, name, subject, StepState.DONE)
+
+
+def test_the_database_the_agents_and_the_remote_are_turned_round_too(begun: Scene) -> None:
+    assert carry_on(begun).state is RollbackState.DONE
+    for push, sent in (("ask", ["origin"]), ("never", [])):
+        services = begun.services(push=push)
+        record = done(services, step("reset_agent", "executor"), step("database", "rows"), step("push", "origin"))
+        plan = plan_undo(services, record, "undo")
+        names = [(each.name, each.subject) for each in plan.steps]
+        assert ("reset_agent", "executor") in names
+        assert ("database", f"snapshot {record.snapshot}") in names
+        assert [subject for name, subject in names if name == "push"] == sent
+        assert plan.database.startswith(f"restored to {record.snapshot}, as before rb-1")
+        assert validate_recovery_plan(plan).problems == ()
+        services.store.close()
+
+
+def test_a_branch_that_went_back_itself_gets_a_new_commit_with_what_was_there(
+    services: Services, begun: Scene, bad: str
+) -> None:
+    git(begun.top, "stash", "-q", "-u")
+    goal, was = git(begun.top, "rev-parse", f"{bad}^"), git(begun.top, "rev-parse", "main~1")
+    git(begun.top, "update-ref", "refs/keep", "main")
+    git(begun.top, "reset", "-q", "--hard", goal)
+    plan = plan_undo(services, done(services, head_before=was, head_after=goal), "undo")
+    assert (plan.tree, plan.head) == (begun.tree(was), goal)
+    assert not plan.rewrite
+    assert {"commit", "publish"} <= {each.name for each in plan.steps}
+
+
+def test_a_mere_restart_says_that_there_is_nothing_to_turn_round(begun: Scene) -> None:
+    services = begun.services()
+    record = replace(done(services), id="rb-7", head_after="", state=RollbackState.DONE)
+    services.store.save_step(replace(step("restart_agent", "executor"), rollback="rb-7", number=1))
+    with pytest.raises(UsageError, match="rb-7 only restarted executor: it changed neither code nor data"):
+        plan_undo(services, record, "undo")
     services.store.close()
