@@ -19,6 +19,7 @@ SECTIONS = {
     "diagnose": "Diagnosis in a history of 100,000 commits",
     "calibration": "How often a diagnosis is right that says so",
     "recover": "From a finding to a finished rollback",
+    "corpus": "Histories on real packages with seeded faults",
     "console": "The console on a pseudo-terminal of 120x40",
 }
 
