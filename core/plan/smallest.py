@@ -10,17 +10,21 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 
 from ..config import CheckSettings
+from ..gitrepo.copies import find_copies
 from ..gitrepo.finely import rehearse_finely
 from ..gitrepo.later import later_lines
-from ..gitrepo.parts import Part, PartKind, Taken, parts_of, pieces_of, tree_taking_back
+from ..gitrepo.parts import Part, PartKind, Taken, parts_in, pieces_of, take_back, tree_taking_back
 from ..gitrepo.rehearse import Reversal, lines_lost, lost_lines, make_commit
+from ..gitrepo.ways import read_series
 from ..model import CheckOutcome
 from ..services import Services
 from .ddmin import ddmin
 from .wanted import closure, defined, is_check_setting, is_test, needed_by
 
 MOST_RUNS = 24
-"""Runs of a check that one search may cost at most, the last tree's not counted in full."""
+"""When so many check runs are spent, no further tree is tried; the best found gets all its checks nevertheless."""
+MOST_STUCK = 64
+"""Of parts that cannot be taken back so many at most are looked at for finer ones that can."""
 
 
 class Granularity(StrEnum):
@@ -78,7 +82,7 @@ def find_smallest(
     """
     search = _Search(services, head, targets, dict(ways or {}), stop, budget)
     whole = search.whole()
-    if whole.reversal.reason not in {"", "conflict"}:
+    if whole.reversal.reason not in {"", "conflict", "no_change"}:
         return [whole]
     try:
         search.look(whole)
@@ -105,6 +109,7 @@ class _Search:
     ) -> None:
         self.services, self.head, self.targets, self.ways = services, head, targets, ways
         self.stop, self.budget = stop, budget
+        self.series = read_series(services.mirror, head, targets, parents=ways)
         self.before = services.checks.runs
         self.notes: list[str] = []
         self.found: list[tuple[str, ...]] = []
@@ -116,7 +121,7 @@ class _Search:
         self.later: Mapping[str, bytes] = {}
         self.failing: list[CheckSettings] = []
         self.output = ""
-        """What the failing checks say."""
+        """What the failing checks say; empty: none fails."""
         self.tests: set[str] = set()
         """The parts that are tests or say how checks run."""
 
@@ -144,7 +149,7 @@ class _Search:
         """Return what taking ``units`` back gives; costs no check."""
         key = tuple(sorted(units))
         if key not in self.taken:
-            self.taken[key] = tree_taking_back(self.services.mirror, self.head, self.targets, key, parents=self.ways)
+            self.taken[key] = take_back(self.services.mirror, self.series, key)
         return self.taken[key]
 
     def applies(self, units: Sequence[str]) -> bool:
@@ -170,7 +175,7 @@ class _Search:
     def look(self, whole: Candidate) -> None:
         """Try what may be better than ``whole``; what passes is in ``found``."""
         mirror = self.services.mirror
-        every = parts_of(mirror, self.head, self.targets, parents=self.ways)
+        every = parts_in(mirror, self.series)
         self.parts = {part.name: part for part in every}
         commands = {word for check in self.services.settings.checks for word in check.run}
         self.tests = {part.name for part in every if is_test(part.path) or is_check_setting(part.path, commands)}
@@ -185,7 +190,7 @@ class _Search:
         keeps = [closure(every, {*needed, *own_tests}), needed | own_tests, needed]
         if not self._reduce(keeps, whole):
             self._tell_tests(whole)
-            if not whole.passes:
+            if self.output and not whole.passes and not self._reduce_copies(needed, whole):
                 self._one_by_one()
 
     def _failing(self) -> tuple[list[CheckSettings], str]:
@@ -194,7 +199,7 @@ class _Search:
         outcomes = self.services.checks.run_all(self.head, tree, stop=self.stop)
         checks = self.services.settings.checks
         failed = [(check, outcome) for check, outcome in zip(checks, outcomes, strict=True) if not outcome.passed]
-        text = "\n".join("\n".join([*outcome.failing, outcome.detail]) for _, outcome in failed)
+        text = "\n".join("\n".join([check.name, *outcome.failing, outcome.detail]) for check, outcome in failed)
         return [check for check, _ in failed] or list(checks), text
 
     @staticmethod
@@ -216,11 +221,30 @@ class _Search:
                     return True
         return False
 
+    def _reduce_copies(self, keep: set[str], whole: Candidate) -> bool:
+        """Look for what passes where the bad lines are taken back also in files that they were moved or copied to."""
+        mirror = self.services.mirror
+        tree = whole.tree or self.services.repository.tree(self.head)
+        copies = {copy.part.name: copy.part for copy in find_copies(mirror, self.series, tree)}
+        self.parts.update(copies)
+        for level in range(3 if copies else 0):
+            units = [*self._units(keep, level), *copies]
+            if self.passes(units):
+                self.found.append(tuple(units))
+                self._least(units)
+                return True
+        return False
+
     def _code(self, units: Sequence[str]) -> list[str]:
         return [unit for unit in units if unit not in self.tests]
 
     def _least(self, units: Sequence[str]) -> None:
-        """Find the least of ``units`` that passes. What was done to tests goes back meanwhile, and stays if it may."""
+        """Find the least of ``units`` that passes. What was done to tests goes back meanwhile, and stays if it may.
+
+        Where no check fails at the head there is nothing to tell more from less by, and all of it goes.
+        """
+        if not self.output:
+            return
         tests = [unit for unit in units if unit in self.tests]
 
         def does(code: tuple[str, ...]) -> bool:
@@ -249,8 +273,13 @@ class _Search:
                 units += [hunk for hunk in hunks if hunk not in keep]
                 if level > 1:
                     units += [piece for hunk in hunks if hunk in keep for piece in self._free_pieces(hunk)]
-        if not self.applies(units):
-            units = [finer for unit in units for finer in self._applicable(unit, level)]
+        if units and not self.applies(units):
+            clashes = self.take(units).reversal.conflicts
+            free = [unit for unit in units if not any(f"{self.parts[unit].path}: " in clash for clash in clashes)]
+            if not self.applies(free):
+                free = []
+            stuck = [unit for unit in units if unit not in free][:MOST_STUCK]
+            units = [*free, *(finer for unit in stuck for finer in self._applicable(unit, level))]
         return sorted(units, key=lambda unit: -self._score(self.parts[unit]))
 
     def _applicable(self, unit: str, level: int) -> list[str]:
@@ -264,7 +293,8 @@ class _Search:
         return []
 
     def _within(self, name: str) -> list[str]:
-        return [part.name for part in self.parts.values() if part.within == name and part.kind is not PartKind.PIECE]
+        kinds = {PartKind.FILE, PartKind.HUNK}
+        return [part.name for part in self.parts.values() if part.within == name and part.kind in kinds]
 
     def _pieces(self, hunk: str) -> list[str]:
         pieces = pieces_of(self.parts[hunk])
@@ -294,19 +324,24 @@ class _Search:
         return score + any(word in self.output for word in words)
 
     def _one_by_one(self) -> None:
-        """Where nothing larger passes: try each part by itself, the coarse and likely first, then the next finer."""
+        """Where nothing larger passes: try each part by itself, the likeliest first, then all but one; then finer."""
         for level in range(3):
             units = [unit for file in self._within("") for unit in self._at(file, level)]
-            for unit in sorted(units, key=lambda unit: -self._score(self.parts[unit])):
-                if unit not in self.tests and self.passes([unit]):
-                    self.found.append((unit,))
+            code = sorted(self._code(units), key=lambda unit: -self._score(self.parts[unit]))
+            ways = [[unit] for unit in code]
+            if len(code) > 2 and level < 2:
+                ways += [[other for other in code if other != unit] for unit in reversed(code)]
+            for way in ways:
+                if self.passes(way):
+                    self.found.append(tuple(way))
+                    self._least(way)
                     return
 
     def _at(self, file: str, level: int) -> list[str]:
         if level == 0:
             return [file]
-        hunks = self._within(file)
-        return hunks if level == 1 else [piece for hunk in hunks for piece in self._pieces(hunk)]
+        hunks = self._within(file) or [file]
+        return hunks if level == 1 else [piece for hunk in hunks for piece in self._pieces(hunk) or [hunk]]
 
     def _tell_tests(self, whole: Candidate) -> None:
         """Say so where taking back only what was done to tests makes the checks pass as well."""
@@ -347,6 +382,8 @@ class _Search:
         )
 
 
+_NUMBER = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^"#])*#(\d+)(\.\d+)?(@.*)?', re.DOTALL)
+"""The numbers in a part's name, outside of quotes."""
 _HIDES = "taking back only its tests makes the checks pass too: the fault may be older, and what shows it goes along"
 _ONLY_TESTS = "it only changed tests or how they run: taking it back may hide a fault and not mend it"
 
@@ -382,9 +419,9 @@ def candidate_of(
 
 def granularity(parts: Sequence[str]) -> Granularity:
     """Return the finest of ``parts`` by their names; of none, the commits as a whole."""
-    numbers = [part.rpartition("#")[2] if "#" in part else "" for part in parts]
-    if any("." in number and number.replace(".", "").isdigit() for number in numbers):
+    found = [match for part in parts if (match := _NUMBER.fullmatch(part))]
+    if any(match[2] for match in found):
         return Granularity.TOKEN
-    if any(number.isdigit() for number in numbers):
+    if found:
         return Granularity.HUNK
     return Granularity.FILE if parts else Granularity.COMMIT

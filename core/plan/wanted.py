@@ -55,9 +55,10 @@ def is_check_setting(path: str, commands: Collection[str] = ()) -> bool:
 
 def needed_by(parts: Sequence[Part], later: Mapping[str, bytes]) -> list[Wanted]:
     """Return which of ``parts`` the ``later`` lines, by file, name: what a part defines, or the file that it added."""
-    words = set().union(*(_WORD.findall(text) for text in later.values())) if later else set()
-    imports = b"\n".join(line for text in later.values() for line in _IMPORT.findall(text))
     everything = b"\n".join(later.values())
+    # What later work defines for itself it does not need from here.
+    words = set(_WORD.findall(everything)) - {found[1] for found in _DEFINITION.finditer(everything)}
+    imports = b"\n".join(_IMPORT.findall(everything))
     found = []
     for part in parts:
         if part.kind is PartKind.FILE:

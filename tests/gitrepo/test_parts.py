@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from rollcage.core.gitrepo.copies import copies_of
 from rollcage.core.gitrepo.finely import rehearse_finely
 from rollcage.core.gitrepo.mirror import Mirror
 from rollcage.core.gitrepo.parts import Part, PartKind, parts_of, pieces_of, tree_taking_back
@@ -278,3 +279,27 @@ def test_lines_of_parts_that_stay_are_not_lost_lines(repository: Path, mirror: M
 def test_a_huge_addition_is_not_taken_apart_line_by_line() -> None:
     hunk = Part("f#1", "f", PartKind.HUNK, "f", 1, b"x\n" * 1000, b"")
     assert pieces_of(hunk) == []
+
+
+# Copied and moved since
+
+
+def test_a_hunk_is_taken_back_where_it_was_moved_or_copied_to(repository: Path, mirror: Mirror) -> None:
+    commit(repository, {"calc.py": ADD + MUL, "other.py": DIV})
+    target = commit(repository, {"calc.py": BAD + MUL})
+    commit(repository, {"copy @.py": "# copied\n" + BAD + MUL + "\n\n# and edited\n"})
+    head = commit(
+        repository, {"calc.py": MUL, "other.py": DIV + "\n\n" + BAD + "\n\ndef sub(a, b):\n    return add(a, -b)\n"}
+    )
+    whole = rehearse_finely(mirror, head, [target])
+    tree = whole.tree or tree_of(repository)
+    found = [part.name for part in copies_of(mirror, head, [target], tree)]
+    assert found == ['calc.py#1@"copy @.py"', "calc.py#1@other.py"]
+    one = tree_taking_back(mirror, head, [target], found[1:])
+    assert texts(mirror, one.reversal.tree)["other.py"].startswith(DIV + "\n\n" + ADD)
+    assert texts(mirror, one.reversal.tree)["copy @.py"] == "# copied\n" + BAD + MUL + "\n\n# and edited\n"
+    both = tree_taking_back(mirror, head, [target], found)
+    assert texts(mirror, both.reversal.tree)["copy @.py"] == "# copied\n" + ADD + MUL + "\n\n# and edited\n"
+    assert both.reversal.tree is not None
+    assert lines_lost(mirror, head, both.reversal.tree, both.ways) == 0
+    assert tree_taking_back(mirror, head, [target], ["calc.py#1@README"]).reversal.reason == "unknown_part"

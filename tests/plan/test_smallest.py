@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from rollcage.core.plan.smallest import Candidate, Granularity, find_smallest
+from rollcage.core.plan.ddmin import ddmin
+from rollcage.core.plan.smallest import MOST_RUNS, Candidate, Granularity, candidate_of, find_smallest, granularity
 from tests.conftest import git
 from tests.gitrepo.conftest import commit
 from tests.gitrepo.test_rehearse import files_in
@@ -47,10 +51,10 @@ class Case:
         self.targets.append(commit(self.shop.path, files, "bad"))
         return self.targets[-1]
 
-    def find(self, ways: dict[str, str] | None = None, **more: int) -> list[Candidate]:
+    def find(self, ways: dict[str, str] | None = None, budget: int = MOST_RUNS) -> list[Candidate]:
         services = self.shop.services
         before = services.checks.runs
-        found = find_smallest(services, self.shop.head(), self.targets, ways, **more)
+        found = find_smallest(services, self.shop.head(), self.targets, ways, budget=budget)
         self.runs = services.checks.runs - before
         return found
 
@@ -182,15 +186,200 @@ def test_what_later_work_extended_stays_and_the_bad_part_goes(case: Case) -> Non
     assert rest[-1].reversal.conflicts == ("new.py: changed since, and would have to be deleted",)
 
 
-def test_the_need_of_later_work_is_seen_though_no_name_tells(case: Case) -> None:
-    case.good(
-        {"test_data.py": TEST.replace("calc.add(1, 2), 3", "len(open('d').read()), 2").replace("import calc", "")}
-    )
-    git(case.shop.path, "rm", "-q", "test_data.py")
+DATA_TEST = TEST.replace("calc.add(1, 2), 3", "len(open('d').read()), 2").replace("import calc", "")
+
+
+def test_the_need_of_later_work_is_seen_by_the_checks_though_no_name_tells(case: Case) -> None:
     case.bad({"calc.py": BAD, "d": "12"})
-    case.good(
-        {"test_data.py": TEST.replace("calc.add(1, 2), 3", "len(open('d').read()), 2").replace("import calc", "")}
-    )
+    case.good({"test_data.py": DATA_TEST})
     best = case.best()
     assert best.parts == ("calc.py",)
     assert case.tree(best)["d"] == "12"
+
+
+def test_each_of_several_culprits_goes_as_fine_as_it_must(case: Case) -> None:
+    first = case.bad({"calc.py": BAD, "helper.py": "def twice(a):\n    return 2 * a\n"})
+    case.good({"app.py": "import helper\n"})
+    second = case.bad({"calc.py": "import nothing_there\n" + BAD, "wanted.py": "def useful():\n    pass\n"})
+    case.good({"more.py": "from wanted import useful\n"})
+    best = case.best()
+    assert best.parts == tuple(sorted((f"{first[:12]}:calc.py", f"{second[:12]}:calc.py")))
+    assert case.tree(best) == {
+        "calc.py": ADD, "test_calc.py": TEST, "helper.py": "def twice(a):\n    return 2 * a\n",
+        "app.py": "import helper\n", "wanted.py": "def useful():\n    pass\n", "more.py": "from wanted import useful\n",
+    }  # fmt: skip
+
+
+# Merges, moves, copies
+
+
+@pytest.mark.parametrize(("forward", "inner"), [(False, False), (True, True)])
+def test_what_came_by_a_merge_goes_and_the_rest_of_the_merge_stays(case: Case, forward: bool, inner: bool) -> None:
+    top = case.shop.path
+    git(top, "checkout", "-q", "-b", "agent")
+    bad = case.good({"calc.py": BAD})
+    case.good({"wanted.py": "def useful():\n    pass\n"})
+    git(top, "checkout", "-q", "main")
+    good = case.good({"main.py": "x = 1\n"})
+    if forward:  # the agent merged main into its branch, and main went there
+        git(top, "checkout", "-q", "agent")
+        git(top, "merge", "-q", "-m", "merge main", "main")
+        git(top, "checkout", "-q", "main")
+        git(top, "merge", "-q", "--ff-only", "agent")
+    else:
+        git(top, "merge", "-q", "-m", "merge agent", "agent")
+    merge = case.shop.head()
+    case.good({"app.py": "from wanted import useful\n"})
+    case.targets.append(bad if inner else merge)
+    best = case.best({merge: good})
+    assert best.parts == (() if inner else ("calc.py",))
+    assert case.tree(best) == {
+        "calc.py": ADD, "test_calc.py": TEST, "main.py": "x = 1\n", "wanted.py": "def useful():\n    pass\n",
+        "app.py": "from wanted import useful\n",
+    }  # fmt: skip
+
+
+def test_the_bad_lines_go_from_where_they_were_moved_to(case: Case) -> None:
+    case.good({"calc.py": MUL.lstrip() + "\n\n" + ADD})
+    case.bad({"calc.py": MUL.lstrip() + "\n\n" + BAD})
+    moved = "import math\n\n\n" + BAD + "\n\nPI = math.pi\n"
+    case.good({"calc.py": "from sums import add\n\n\n" + MUL.lstrip(), "sums.py": moved})
+    best = case.best()
+    assert best.parts == ("calc.py#1@sums.py",)
+    assert case.tree(best)["sums.py"] == moved.replace("a - b", "a + b")
+    assert (best.granularity, best.lost_lines) == (Granularity.HUNK, 0)
+
+
+# Tests are not the fault
+
+
+def test_a_commit_that_only_adds_the_failing_test_says_so(case: Case) -> None:
+    case.good({"calc.py": BAD.replace("a - b", "a + b + 0")})
+    case.bad({"test_more.py": TEST.replace("1, 2), 3", "1, 2), 4")})
+    (whole,) = case.find()
+    assert whole.passes
+    assert whole.why == ("it only changed tests or how they run: taking it back may hide a fault and not mend it",)
+
+
+def test_a_fault_is_not_mended_by_taking_back_the_test_that_shows_it(case: Case) -> None:
+    case.bad({"test_more.py": TEST.replace("1, 2), 3", "1, 2), 4"), "other.py": "x = 1\n"})
+    whole = case.find()[-1]
+    assert "the fault may be older" in whole.why[0]
+
+
+def test_tests_weakened_by_the_bad_commit_are_as_they_were(case: Case) -> None:
+    strict = TEST + "\n    def test_zero(self):\n        self.assertEqual(calc.add(0, 2), 2)\n"
+    case.good({"test_calc.py": strict})
+    case.bad(
+        {
+            "calc.py": BAD,
+            "test_calc.py": strict.replace("0, 2), 2", "0, 2), -2"),
+            "helper.py": "def twice():\n    pass\n",
+        }
+    )
+    case.good({"app.py": "from helper import twice\n"})
+    best = case.best()
+    assert best.parts == ("calc.py", "test_calc.py")
+    assert case.tree(best)["test_calc.py"] == strict
+    assert "helper.py" in case.tree(best)
+
+
+# What it may cost
+
+
+def test_no_more_is_tried_than_may_be(case: Case) -> None:
+    files: Files = {f"m{number}.py": f"def f{number}():\n    pass\n" for number in range(6)}
+    case.bad({**files, "calc.py": BAD, "d": "12"})
+    case.good({"test_data.py": DATA_TEST, "app.py": "from m1 import f1\n"})
+    best = case.find(budget=40)[0]
+    assert best.parts == ("calc.py",)
+    assert case.runs <= 8
+    found = case.find(budget=0)
+    assert not found[0].passes
+    assert "not all was tried: 0 check runs were spent" in found[0].why
+
+
+def test_when_told_to_stop_it_says_what_it_has(case: Case) -> None:
+    case.bad({"calc.py": BAD, "d": "12"})
+    case.good({"test_data.py": DATA_TEST})
+    stop = threading.Event()
+    stop.set()
+    found = find_smallest(case.shop.services, case.shop.head(), case.targets, stop=stop)
+    assert [candidate.passes for candidate in found] == [False]
+    assert "stopped before all was tried" in found[0].why
+
+
+# What can't be done
+
+
+def test_what_cannot_be_done_is_refused_with_its_reason(case: Case) -> None:
+    case.bad({"calc.py": BAD})
+    case.good({"calc.py": BAD.replace("a - b", "a * b")})
+    (refused,) = case.find()
+    assert (refused.tree, refused.reversal.reason) == (None, "conflict")
+    assert refused.reversal.conflicts == ("calc.py: the same words were changed in two ways: '-' to '*' and to '+'",)
+    case.targets = ["1" * 40]
+    (refused,) = case.find()
+    assert (refused.tree, refused.reversal.reason) == (None, "unknown_commit")
+
+
+def test_parts_that_an_operator_chose_are_tried_with_every_check(case: Case) -> None:
+    bad = case.bad({"calc.py": BAD, "x": "1\n"})
+    services, head = case.shop.services, case.shop.head()
+    chosen = candidate_of(services, head, [bad], ["calc.py"])
+    assert (chosen.passes, chosen.granularity, chosen.lost_lines) == (True, Granularity.FILE, 0)
+    assert not candidate_of(services, head, [bad], ["x"]).passes
+    assert candidate_of(services, head, [bad], ["y"]).reversal.reason == "unknown_part"
+
+
+def test_without_checks_what_is_wanted_stays_all_the_same(case: Case) -> None:
+    case.shop.configure(checks=[])
+    case.bad({"calc.py": BAD, "more.py": "x = 1\n", "helper.py": "def twice(a):\n    return 2 * a\n"})
+    case.good({"app.py": "import helper\n"})
+    best = case.best()
+    assert (best.parts, best.outcomes) == (("calc.py", "more.py"), ())
+
+
+@pytest.mark.parametrize(
+    ("parts", "grain"),
+    [
+        ((), Granularity.COMMIT),
+        (("a.py",), Granularity.FILE),
+        (('"a#2.1"',), Granularity.FILE),
+        (("a.py", "b.py#2"), Granularity.HUNK),
+        (("a.py#1@b.py",), Granularity.HUNK),
+        (("0123456789ab:a.py#1.2", "b"), Granularity.TOKEN),
+    ],
+)
+def test_how_fine_parts_are_is_in_their_names(parts: tuple[str, ...], grain: Granularity) -> None:
+    assert granularity(parts) is grain
+
+
+# Delta debugging
+
+units = st.lists(st.integers(0, 30).map(str), min_size=1, max_size=16, unique=True)
+
+
+@given(st.data(), units)
+def test_of_what_is_found_nothing_can_be_left_out(data: st.DataObject, whole: list[str]) -> None:
+    needed = set(data.draw(st.lists(st.sampled_from(whole), min_size=1, max_size=4)))
+    asked: list[tuple[str, ...]] = []
+
+    def does(part: tuple[str, ...]) -> bool:
+        asked.append(part)
+        return needed <= set(part)
+
+    assert set(ddmin(whole, does)) == needed
+    assert len(asked) == len(set(asked))
+
+
+@given(units)
+def test_one_likely_unit_costs_one_run(whole: list[str]) -> None:
+    runs: list[tuple[str, ...]] = []
+
+    def does(part: tuple[str, ...]) -> bool:
+        runs.append(part)
+        return whole[0] in part
+
+    assert ddmin(whole, does) == (whole[0],)
+    assert len(runs) <= 1
