@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import agent_steps, code, push_step, reset, verify
+from . import agent_steps, code, data_steps, push_step, reset, verify
 from .work import StepKind
 
 KINDS: dict[str, StepKind] = {
@@ -13,6 +13,7 @@ KINDS: dict[str, StepKind] = {
     "commit": code.COMMIT,
     "publish": code.PUBLISH,
     "reset_agent": reset.RESET_AGENT,
+    "database": data_steps.DATABASE,
     "checks": verify.CHECKS,
     "verify": verify.VERIFY,
     "restart_agent": agent_steps.RESTART_AGENT,
