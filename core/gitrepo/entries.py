@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .git import Git
@@ -55,6 +55,34 @@ def changes(git: Git, old: str, new: str) -> list[Change]:
     for raw, path in zip(fields[:-1:2], fields[1::2], strict=True):
         old_mode, new_mode, old_oid, new_oid, _status = raw.decode().removeprefix(":").split(" ")
         found.append(Change(path, _entry(old_mode, old_oid), _entry(new_mode, new_oid)))
+    return found
+
+
+def changed_entries(
+    git: Git, pairs: Sequence[tuple[str, str]], *, most: int
+) -> list[tuple[dict[bytes, Entry | None], dict[bytes, Entry | None]] | None]:
+    """Return, for each pair of trees, what is at the paths that differ, before and after; one process for all.
+
+    None for a pair that differs in more than ``most`` paths. Raises GitError.
+    """
+    stdin = "".join(f"{old} {new}\n" for old, new in pairs).encode()
+    out = git.run("diff-tree", "--stdin", "-r", "-z", "--raw", "--no-renames", "--no-abbrev", stdin=stdin).out
+    found = []
+    position = 0
+    for old, new in pairs:
+        header = f"{old} {new}\n".encode()
+        if out.startswith(header, position):  # equal trees may have none
+            position += len(header)
+        before: dict[bytes, Entry | None] = {}
+        after: dict[bytes, Entry | None] = {}
+        while out.startswith(b":", position):
+            end = out.index(b"\0", position)
+            behind = out.index(b"\0", end + 1)
+            old_mode, new_mode, old_oid, new_oid, _status = out[position + 1 : end].decode().split(" ")
+            path = out[end + 1 : behind]
+            before[path], after[path] = _entry(old_mode, old_oid), _entry(new_mode, new_oid)
+            position = behind + 1
+        found.append((before, after) if len(after) <= most else None)
     return found
 
 

@@ -20,6 +20,10 @@ from .git import Git
 from .mirror import Mirror, lay_out
 from .objects import empty_tree
 from .paths import quoted, shown
+from .plain_merge import plain_merges
+
+_WORTH = 8
+"""Merges onto one tree of which many will need no merging."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +65,24 @@ def merge_trees(mirror: Mirror, merges: Sequence[Merge], *, attributes_of: str) 
     """
     if not merges:
         return []
+    plain = _without_merging(mirror, merges)
+    hard = [merge for merge, tree in zip(merges, plain, strict=True) if tree is None]
+    if not hard:
+        return [Merged(tree, ()) for tree in plain]
     try:
         with mirror.workspace() as folder:
-            return _merge_in(folder, mirror, merges, attributes_of)
+            merged = iter(_merge_in(folder, mirror, hard, attributes_of))
+            return [next(merged) if tree is None else Merged(tree, ()) for tree in plain]
     except OSError as error:
         place = clean(str(error.filename or mirror.path.parent))
         raise StoreError(f"cannot rehearse in {place}: {error.strerror}; make room there") from error
+
+
+def _without_merging(mirror: Mirror, merges: Sequence[Merge]) -> list[str | None]:
+    """Return the trees of those merges that need no merging, where there are enough to be worth it; None elsewhere."""
+    if len(merges) < _WORTH or len({merge.ours for merge in merges}) > 1:
+        return [None] * len(merges)
+    return plain_merges(mirror, merges[0].ours, [(merge.base, merge.theirs) for merge in merges])
 
 
 def _merge_in(place: Path, mirror: Mirror, merges: Sequence[Merge], attributes_of: str) -> list[Merged]:
