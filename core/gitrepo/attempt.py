@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from ..errors import RefusedError, RollcageError
 from ..text import clean
 from .edits import Edit, edit_to_json
-from .entries import changes
+from .entries import GITLINK, changes
 from .examine import Standing, examine, named
 from .follow import Follower
 from .git import Git
@@ -89,10 +89,11 @@ class Attempt:
         """Bring what the new commit needs into the user's repository, then ask git whether the files can follow."""
         old, new = self.publication.old, self.publication.new
         record("objects", {"old": old, "new": new})
-        staged = [edit.staged_after.oid for standing in self.standings for edit in standing.edits if edit.staged_after]
+        after = [edit.staged_after for standing in self.standings for edit in standing.edits]
+        staged = [entry.oid for entry in after if entry is not None and entry.mode != GITLINK]
         send_objects(self.mirror, self.repository.git, new, old, staged)
-        for follower in self.followers:
-            follower.check()
+        for follower, standing in zip(self.followers, self.standings, strict=True):
+            follower.check(standing)
 
     def keep_edits(self, record: Record) -> None:
         """Keep the bytes of local work before and after in the mirror, and tell the journal what becomes of it."""
@@ -131,7 +132,7 @@ class Attempt:
         follower.write_edits(
             standing.edits, self.content, lambda path: record("edit", {"worktree": name, "path": shown(path)})
         )
-        follower.read_tree()
+        follower.read_tree(standing)
         follower.finish_index(standing)
 
     def finish(self, record: Record) -> None:

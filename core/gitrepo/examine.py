@@ -16,8 +16,9 @@ from ..errors import RefusedError
 from ..text import clean
 from .edits import Edit, FileState
 from .entries import GITLINK, SYMLINK, Change, Entry, IndexEntry
-from .git import Git
 from .paths import shown
+from .renames import renamed
+from .submodules import checked_out, why_it_stays
 from .view import View, as_checked_out, entries_of_files, index_of, merged_blob, unchanged
 from .working_files import DIRECTORY, OTHER, below_link, blob_id, kind, place, read
 
@@ -50,9 +51,9 @@ def examine(view: View, index: Path, changes: Sequence[Change]) -> Standing:
     """Return what to do in this working tree, whose index is ``index``; changes nothing.
 
     Raises RefusedError: ``overlap``, naming the paths whose local work would be lost or mixed up; ``submodule`` where
-    one would have to move too, and is checked out.
+    one that is checked out would have to move too, and somebody works in it.
     """
-    _check_submodules(view, changes)
+    following = _following_submodules(view, changes)
     entries = index_of(view, index, frozenset(change.path for change in changes))
     untouched = unchanged(view, {change.path: change.old for change in changes if change.old is not None})
     removed = frozenset(change.path for change in changes if change.new is None)
@@ -64,6 +65,10 @@ def examine(view: View, index: Path, changes: Sequence[Change]) -> Standing:
         staged = lines[0].entry if lines else None
         if any(line.stage for line in lines):
             overlaps.append(change.path)
+        elif change.path in following:
+            if staged != change.old:
+                overlaps.append(change.path)
+            held.append(change)
         elif staged is None and change.old is None:
             if not _way_is_free(view.top, change.path, removed):
                 overlaps.append(change.path)
@@ -73,8 +78,14 @@ def examine(view: View, index: Path, changes: Sequence[Change]) -> Standing:
             doubtful.append(change)
     judge = _Judge(view, {path: lines[0] for path, lines in entries.items()}, doubtful)
     edits = []
+    moved = renamed(view, changes) if any(change.new is None for change in doubtful) else {}
     for change in doubtful:
         try:
+            came = moved.get(change.path)
+            if came is not None and came.path not in overlaps:
+                edits += judge.moved(change, came)
+                held += [change, came]
+                continue
             edit = judge.merged(change)
         except _OverlapError:
             overlaps.append(change.path)
@@ -86,7 +97,7 @@ def examine(view: View, index: Path, changes: Sequence[Change]) -> Standing:
     staying = [(change.path, entries[change.path][0]) for change in changes if change.new and change.path in entries]
     return Standing(
         held=tuple(held),
-        edits=tuple(edits),
+        edits=(*edits, *following.values()),
         skipped=tuple(path for path, line in staying if line.skipped),
         assumed=tuple(path for path, line in staying if line.assumed),
         unmerged={path: lines for path, lines in entries.items() if lines[0].stage},
@@ -94,22 +105,30 @@ def examine(view: View, index: Path, changes: Sequence[Change]) -> Standing:
     )
 
 
-def _check_submodules(view: View, changes: Sequence[Change]) -> None:
-    """Refuse where a submodule would stay behind: the next ``commit -a`` would record its old commit again."""
-    behind = [
-        change.path
-        for change in changes
-        if change.new is not None
-        and change.new.mode == GITLINK
-        and os.path.lexists(place(view.top, change.path + b"/.git"))
-        and Git(place(view.top, change.path)).text("rev-parse", "HEAD", ok=(0, 128)) != change.new.oid
-    ]
+def _following_submodules(view: View, changes: Sequence[Change]) -> dict[bytes, Edit]:
+    """Return the submodules that have to move along; refuse where one cannot.
+
+    Left behind, the next ``commit -a`` would record its old commit again.
+    """
+    found, behind = {}, []
+    for change in changes:
+        if change.new is None or change.new.mode != GITLINK:
+            continue
+        here = checked_out(view.top, change.path)
+        if here is None or here.oid == change.new.oid:
+            continue
+        why = why_it_stays(view.top, change)
+        if why:
+            behind.append(f"{named([change.path])} {why}")
+        after = FileState(GITLINK, change.new.oid)
+        found[change.path] = Edit(change.path, change.old, change.new, here, after)
     if behind:
         raise RefusedError(
             "submodule",
-            f"the change moves a submodule that is checked out in {clean(str(view.top))}: {named(behind)}; "
+            f"the change moves a submodule that is checked out in {clean(str(view.top))}: {'; '.join(behind)}; "
             "check its new commit out there by hand first",
         )
+    return found
 
 
 def overlap(top: Path, paths: Sequence[bytes]) -> RefusedError:
@@ -128,8 +147,10 @@ def named(paths: Sequence[bytes]) -> str:
 
 
 def file_state(view: View, path: bytes) -> FileState | None:
-    """Return the raw bytes at ``path`` as a state; None: no file or link is there. Raises OSError."""
+    """Return the raw bytes at ``path`` as a state; None: no file, link or submodule is there. Raises OSError."""
     what = kind(view.top, path)
+    if what == DIRECTORY:
+        return checked_out(view.top, path)
     if what is None or what in {DIRECTORY, OTHER}:
         return None
     return FileState(what, blob_id(read(view.top, path), view.algorithm))
@@ -170,8 +191,23 @@ class _Judge:
         before_state = self._keep(what, self._bytes[path]) if found and what else None
         return Edit(path, staged, staged_after, before_state, self._after(change, found, after))
 
-    def _after(self, change: Change, found: Entry | None, after: Entry | None) -> FileState | None:
-        path = change.path
+    def moved(self, gone: Change, came: Change) -> list[Edit]:
+        """Return the edits that take local work from a renamed file's old name to its new one, which comes first."""
+        path = gone.path
+        line, what, found = self._entries.get(path), self._kinds[path], self._as_added.get(path)
+        if line is None or line.skipped or what is None or found is None or not found.is_regular:
+            raise _OverlapError
+        if came.path in self._entries or not _can_be_made(self._view.top, came.path):
+            raise _OverlapError
+        staged_after = self._merge(gone.old, line.entry, came.new)
+        after = self._after(came, found, self._merge(gone.old, found, came.new), of=path)
+        before = self._keep(what, self._bytes[path])
+        return [Edit(came.path, None, staged_after, None, after), Edit(path, line.entry, None, before, None)]
+
+    def _after(
+        self, change: Change, found: Entry | None, after: Entry | None, *, of: bytes | None = None
+    ) -> FileState | None:
+        path = change.path if of is None else of
         if after is None:
             return None
         what = self._kinds[path]
@@ -183,7 +219,7 @@ class _Judge:
             raise _OverlapError  # line endings or filters would not give back the bytes that were not merged
         if after.mode == SYMLINK:
             return self._keep(mode, self._view.mirror.git.run("cat-file", "blob", after.oid).out)
-        return self._keep(mode, as_checked_out(self._view, path, after.oid))
+        return self._keep(mode, as_checked_out(self._view, change.path, after.oid))
 
     def _keep(self, mode: str, content: bytes) -> FileState:
         oid = blob_id(content, self._view.algorithm)
@@ -208,6 +244,13 @@ class _Judge:
         if oid is None:
             raise _OverlapError
         return Entry(mode, oid)
+
+
+def _can_be_made(top: Path, path: bytes) -> bool:
+    """Return whether nothing is at ``path`` and all above it are folders, or missing: it is written before git acts."""
+    parts = path.split(b"/")
+    above = [kind(top, b"/".join(parts[:depth])) for depth in range(1, len(parts))]
+    return kind(top, path) is None and set(above) <= {None, DIRECTORY}
 
 
 def _way_is_free(top: Path, path: bytes, removed: frozenset[bytes]) -> bool:

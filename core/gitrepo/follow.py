@@ -15,13 +15,15 @@ from pathlib import Path
 from ..errors import GitError, RefusedError
 from ..text import clean
 from .edits import Edit, FileState
-from .entries import Change, Entry, index_info
+from .entries import GITLINK, Change, Entry, index_info
 from .examine import Standing, file_state, named
 from .git import Git
 from .index_lock import IndexLock, copy_index
 from .mirror import Mirror
+from .paths import quoted
 from .reconcile import Found, Whereabouts, tangled_paths
 from .repository import Worktree
+from .submodules import move
 from .view import View, look
 from .working_files import kind, place, remove, sync_file, sync_files, sync_folder, write
 
@@ -55,8 +57,12 @@ class Follower:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What makes git use the temporary index, and take paths as they are."""
-        return {"GIT_INDEX_FILE": str(self.lock.temporary), "GIT_LITERAL_PATHSPECS": "1"}
+        """What makes git use the temporary index, take paths as they are, and find what only the mirror has."""
+        return {
+            "GIT_INDEX_FILE": str(self.lock.temporary),
+            "GIT_LITERAL_PATHSPECS": "1",
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": quoted(os.fsencode(self.mirror.objects)).decode(),
+        }
 
     def prepare(self, standing: Standing) -> None:
         """Make the temporary index from the index, with what is held set to the new entries. Raises GitError."""
@@ -64,13 +70,14 @@ class Follower:
         _set_aside(self.git, self.environment, self.old, standing)
         _refresh(self.git, self.environment)
 
-    def check(self) -> None:
+    def check(self, standing: Standing) -> None:
         """Ask git whether `read_tree` would do. Raises RefusedError ``overlap`` with git's own words."""
-        _dry_run(self.git, self.environment, self.worktree.path, self.old, self.new)
+        base = _without(self.mirror, self.old, _moved_away(standing))
+        _dry_run(self.git, self.environment, self.worktree.path, base, self.new)
 
-    def read_tree(self) -> None:
+    def read_tree(self, standing: Standing) -> None:
         """Let git bring files and temporary index from old to new. Raises GitError; some files may be new then."""
-        self._read_tree(self.old, self.new)
+        self._read_tree(_without(self.mirror, self.old, _moved_away(standing)), self.new)
 
     def write_edits(self, edits: Iterable[Edit], contents: Contents, before_each: Callable[[bytes], None]) -> None:
         """Give the files with local work their merged bytes; those that have them already stay.
@@ -126,7 +133,8 @@ class Follower:
             lines += [(each.path, each.new if each.path in returning else each.old, 0) for each in self.changes]
             _set_entries(self.git, self.environment, lines, self.old)
             _refresh(self.git, self.environment)
-            self._read_tree(self.new, self.old)
+            came = [edit.path for edit in edits.values() if edit.file is None and edit.staged is None]
+            self._read_tree(_without(self.mirror, self.new, came), self.old)
         for edit in edits.values():
             if found.files[edit.path] is Whereabouts.NEW and edit.file != edit.file_after:
                 self._put(edit.path, edit.file, contents)
@@ -181,7 +189,10 @@ class Follower:
     def _put(self, path: bytes, state: FileState | None, contents: Contents) -> None:
         if state is None:
             remove(self.worktree.path, path)
+        elif state.mode == GITLINK:
+            move(self.worktree.path, path, state)
         else:
+            place(self.worktree.path, path).parent.mkdir(parents=True, exist_ok=True)  # of a renamed file
             write(self.worktree.path, path, [contents(state.oid)], state.mode, self._draft)
 
 
@@ -195,7 +206,7 @@ def would_follow(view: View, index: Path, standing: Standing, old: str, new: str
     environment = view.environment(copy)
     _set_aside(view.git, environment, old, standing)
     _refresh(view.git, environment)
-    _dry_run(view.git, environment, view.top, old, new)
+    _dry_run(view.git, environment, view.top, _without(view.mirror, old, _moved_away(standing)), new)
 
 
 def third_content(top: Path, paths: Sequence[bytes]) -> RefusedError:
@@ -213,6 +224,26 @@ def _dry_run(git: Git, environment: Mapping[str, str], top: Path, old: str, new:
     except GitError as error:
         said = clean(error.stderr or str(error), limit=300)
         raise RefusedError("overlap", f"git would not change the files of {clean(str(top))}: {said}") from error
+
+
+def _moved_away(standing: Standing) -> list[bytes]:
+    """Return the files whose local work goes along to another name."""
+    return [edit.path for edit in standing.edits if edit.file_after is None and edit.staged_after is None]
+
+
+def _without(mirror: Mirror, commit: str, paths: Sequence[bytes]) -> str:
+    """Return ``commit``, or its tree without ``paths``: files that we write and remove ourselves.
+
+    Git would refuse to remove what is not in the index any more.
+    """
+    if not paths:
+        return commit
+    with mirror.workspace() as folder:
+        index = {"GIT_INDEX_FILE": str(folder / "index")}
+        mirror.git.run("read-tree", commit, env=index)
+        lines = index_info(((path, None, 0) for path in paths), commit)
+        mirror.git.run("update-index", "-z", "--index-info", stdin=lines, env=index)
+        return mirror.git.text("write-tree", env=index)
 
 
 def _set_aside(git: Git, environment: Mapping[str, str], old: str, standing: Standing) -> None:

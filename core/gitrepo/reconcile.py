@@ -54,7 +54,7 @@ def find(view: View, lock: IndexLock, changes: Sequence[Change], edits: Mapping[
     for change in changes:
         path = change.path
         staged = entries[path][0].entry if path in entries else None
-        if GITLINK in {entry.mode for entry in (change.old, change.new) if entry}:
+        if path not in edits and GITLINK in {entry.mode for entry in (change.old, change.new) if entry}:
             # A submodule's folder is not looked into: only its entry moves.
             files[path] = Whereabouts.NEW if staged == change.new else Whereabouts.OLD
             continue

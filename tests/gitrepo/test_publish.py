@@ -298,9 +298,41 @@ def test_intent_to_add_and_unmerged_entries_survive(tmp_path: Path) -> None:
     assert status(here.top) == " A planned\nUU torn"
 
 
-def test_a_submodule_that_would_stay_behind_is_refused_until_it_is_moved(tmp_path: Path, repository: Path) -> None:
+@pytest.mark.parametrize("renamed_only", [True, False])
+def test_an_edit_follows_a_rename(tmp_path: Path, renamed_only: bool) -> None:
+    new, other = BAD if renamed_only else LINES, "unlike\n" * 30
+    old = {"calc": BAD, "staged": other + LINES}
+    here = world(tmp_path, old, {"calc": None, "deep/er/calc": new, "staged": None, "s": other + LINES})
+    write(here.top, {"calc": edited(BAD, 15, "mine"), "staged": other + edited(LINES, 2, "staged")})
+    git(here.top, "add", "staged")
+    here.publish()
+    assert status(here.top) == " M deep/er/calc\nM  s"
+    assert (here.top / "deep/er/calc").read_text() == edited(new, 15, "mine")
+    assert not (here.top / "calc").exists()
+    assert next_commit_has(here.top, here.new) == {b"deep/er/calc", b"s"}
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        pytest.param({"calc": edited(LINES, 3, "mine")}, id="same line"),
+        pytest.param({"calc": edited(BAD, 15, "mine"), "new": "in the way"}, id="something in the way"),
+        pytest.param({"calc": edited(BAD, 15, "mine"), "new/x": "in the way"}, id="a folder in the way"),
+    ],
+)
+def test_an_edit_that_cannot_follow_a_rename_is_refused(tmp_path: Path, work: Mapping[str, Content]) -> None:
+    here = world(tmp_path, {"calc": BAD}, {"calc": None, "new": LINES})
+    write(here.top, work)
+    before = picture(here.top)
+    assert refusal(here) == "overlap"
+    assert picture(here.top) == before
+
+
+def with_submodule(tmp_path: Path, repository: Path) -> tuple[World, str]:
+    """Return a world whose change takes a submodule, which is checked out, back to its first commit; and that."""
     first = git(repository, "rev-parse", "HEAD")
-    git(repository, "commit", "-q", "--allow-empty", "-m", "second")
+    (repository / "README").write_text("second\n")
+    git(repository, "commit", "-q", "-a", "-m", "second")
     here = world(tmp_path, {"calc": BAD}, {})
     git(here.top, "-c", "protocol.file.allow=always", "submodule", "add", "-q", str(repository), "module")
     git(here.top, "commit", "-q", "-m", "with a submodule")
@@ -310,11 +342,42 @@ def test_a_submodule_that_would_stay_behind_is_refused_until_it_is_moved(tmp_pat
     run.run("read-tree", here.old, env=index)
     run.run("update-index", "--cacheinfo", f"160000,{first},module", env=index)
     here.new = run.text("commit-tree", run.text("write-tree", env=index), "-p", here.old, "-m", "back")
-    assert refusal(here) == "submodule"
-    git(here.top / "module", "checkout", "-q", first)
+    return here, first
+
+
+def test_a_submodule_that_is_checked_out_follows(tmp_path: Path, repository: Path) -> None:
+    here, first = with_submodule(tmp_path, repository)
+    write(here.top / "module", {"untracked": "stays"})
     here.publish()
-    assert status(here.top) == ""
+    assert git(here.top / "module", "rev-parse", "HEAD") == first
+    assert files_of(here.top / "module")[b"untracked"] == ("100644", b"stays")
+    assert (here.top / "module/README").read_text() == "shop\n"
     assert next_commit_has(here.top, here.new) == set()
+
+
+def test_a_submodule_in_which_somebody_works_is_refused_and_named(tmp_path: Path, repository: Path) -> None:
+    here, _ = with_submodule(tmp_path, repository)
+    write(here.top / "module", {"README": "mine"})
+    before = files_of(here.top / "module")
+    assert refusal(here) == "submodule"
+    git(here.top / "module", "commit", "-q", "-a", "-m", "mine")
+    assert refusal(here) == "submodule"
+    assert files_of(here.top / "module") == before
+
+
+def test_a_submodule_goes_back_with_a_publication_that_fails(tmp_path: Path, repository: Path) -> None:
+    here, _ = with_submodule(tmp_path, repository)
+    second = git(here.top / "module", "rev-parse", "HEAD")
+
+    def record(name: str, data: Mapping[str, object]) -> None:
+        if name == "commit":
+            assert git(here.top / "module", "rev-parse", "HEAD") != second
+            raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="the disk is full"):
+        publish(here.repository, here.mirror, here.plan(), record)
+    assert git(here.top / "module", "rev-parse", "HEAD") == second
+    assert status(here.top) == ""
 
 
 def test_a_split_index_follows(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ BAD = edited(LINES, 3, "the fault")
 
 POINTS = [
     *("begin", "lock", "lock", "objects", "edits", "transaction"),
-    *("follow", "edit", "edit", "follow", "edit"),
+    *("follow", "edit", "edit", "follow", "edit", "edit", "edit"),
     *("commit", "install", "install", "unlock", "unlock"),
 ]
 """The records of `scene`, in order; a kill at one is before what it announces, and after what came before."""
@@ -70,16 +70,18 @@ def laid_out(place: Path) -> Scene:
         "f": "file",
         "d/a": "a",
         "kept": "k",
+        "renamed": BAD + "renamed",
     }
     new: dict[str, Content] = {"calc": LINES, "staged": LINES, "plain": LINES, "gone": None}
     new |= {"f": None, "f/now a folder": "f", "d/a": None, "d": "now a file", "tool": ("100755", b"#!")}
+    new |= {"renamed": None, "now/renamed": LINES + "renamed"}
     here = world(place, old, new)
     twin = place / "twin"
     git(here.top, "worktree", "add", "-q", "--force", str(twin), "main")
     write(here.top, {"calc": edited(BAD, 15, "mine"), "staged": edited(BAD, 12, "staged"), "note": "n"})
     git(here.top, "add", "staged")
     write(here.top, {"staged": edited(edited(BAD, 12, "staged"), 17, "later"), "kept": "my kept"})
-    write(twin, {"calc": edited(BAD, 9, "the twin's")})
+    write(twin, {"calc": edited(BAD, 9, "the twin's"), "renamed": edited(BAD, 8, "followed") + "renamed"})
     return Scene(here, twin, here.plan(), place / "journal")
 
 
@@ -119,8 +121,9 @@ def assert_published(scene: Scene) -> None:
     )
     assert status(here.top) == " M calc\n M kept\nMM staged\n?? note"
     assert git(here.top, "show", ":staged") + "\n" == edited(LINES, 12, "staged")
-    assert files_of(scene.twin) == with_edits(wanted, calc=edited(LINES, 9, "the twin's"))
-    assert status(scene.twin) == " M calc"
+    followed = {"now/renamed": edited(LINES, 8, "followed") + "renamed"}
+    assert files_of(scene.twin) == with_edits(wanted, calc=edited(LINES, 9, "the twin's"), **followed)
+    assert status(scene.twin) == " M calc\n M now/renamed"
     assert state_of(here.repository, scene.publication) == "done"
     assert_nothing_left(scene)
 
