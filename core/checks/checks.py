@@ -80,20 +80,27 @@ class Checks:
         """A SHA-256 of all checks together: a commit is good only for the checks that it passed."""
         return _hash([[check.name, self.definition(check)] for check in self._settings.checks])
 
-    def cached(self, tree: str, check: CheckSettings, only: Sequence[str] = ()) -> CheckOutcome | None:
+    def cached(
+        self, tree: str, check: CheckSettings, only: Sequence[str] = (), *, once: bool = False
+    ) -> CheckOutcome | None:
         """Return what is known of ``tree`` without running anything, as `run` would answer."""
         known = self._store.check(tree, self._key(check))
-        if known is None or not only or known.passed:
+        if known is not None and (not only or known.passed):
             return known
-        hit = tuple(name for name in known.failing if name in only)
-        if known.passed is False and hit:
+        hit = tuple(name for name in known.failing if name in only) if known is not None else ()
+        if known is not None and known.passed is False and hit:
             return replace(known, failing=hit)
-        return self._store.check(tree, self._key(check, only))
+        known = self._store.check(tree, self._key(check, only)) if only else None
+        return known or (self._store.check(tree, self._key(check, only, once=True)) if once else None)
 
-    def _key(self, check: CheckSettings, only: Sequence[str] = ()) -> str:
-        """Return what an outcome is cached under, beside its tree; the tests followed count where there are reports."""
+    def _key(self, check: CheckSettings, only: Sequence[str] = (), *, once: bool = False) -> str:
+        """Return what an outcome is cached under, beside its tree; the tests followed count where there are reports.
+
+        A failure that was not tried again has a place of its own: it tells less.
+        """
+        followed = sorted(only) if check.junit is not None else []
         definition = self.definition(check)
-        return _hash([definition, sorted(only)]) if only and check.junit is not None else definition
+        return _hash([definition, followed, *["once"] * once]) if followed or once else definition
 
     def run(
         self,
@@ -104,32 +111,42 @@ class Checks:
         fresh: bool = False,
         stop: Event | None = None,
         only: Sequence[str] = (),
+        once: bool = False,
     ) -> CheckOutcome:
         """Run ``check`` on ``commit``, whose tree is ``tree``, unless that is known; ``fresh`` runs it anyway.
 
         A failure is tried again in a fresh tree as often as ``retries:`` says: passed then, it is flaky (``passed`` is
         ``None``, the detail begins with "flaky"). ``only`` names failing tests to follow, which needs `junit:`:
         others do not count. What cannot be started, set up or judged has ``passed`` ``None``, and is not cached as far
-        as another try may go better. ``commit`` may be empty for a tree without one. Raises StoreError, GitError.
+        as another try may go better. ``once`` does not try a failure again: for a search, which doubts each answer
+        anyway. ``commit`` may be empty for a tree without one. Raises StoreError, GitError.
         """
-        if not fresh and (known := self.cached(tree, check, only)) is not None:
+        if not fresh and (known := self.cached(tree, check, only, once=once)) is not None:
             return known
-        return self._run(commit or tree, tree, check, stop, only)[0]
+        return self._run(commit or tree, tree, check, stop, only, once=once)[0]
 
     def _run(
-        self, commit: str, tree: str, check: CheckSettings, stop: Event | None, only: Sequence[str]
+        self,
+        commit: str,
+        tree: str,
+        check: CheckSettings,
+        stop: Event | None,
+        only: Sequence[str],
+        *,
+        once: bool = False,
     ) -> tuple[CheckOutcome, Ending]:
-        def once() -> Attempt:
+        def run() -> Attempt:
             with self._pool.tree(commit) as folder:
                 unready = set_up(check, self._top, folder, stop)
                 return unready or attempt(check, folder, stop=stop, only=only)
 
-        outcome, ending = judge(check, once, check.retries)
+        outcome, ending = judge(check, run, 0 if once else check.retries)
         with self._counting:
             self._runs += outcome.runs
             self._seconds += outcome.duration_s
         if ending not in {Ending.UNABLE, Ending.STOPPED}:
-            self._store.save_check(tree, self._key(check, only), outcome)
+            unsure = once and check.retries > 0 and outcome.passed is False
+            self._store.save_check(tree, self._key(check, only, once=unsure), outcome)
         return outcome, ending
 
     def run_all(

@@ -68,6 +68,18 @@ def test_what_fails_and_then_passes_is_flaky(project: Project, check: MakeCheck,
     assert flaky.detail == "flaky: failed 1 of 2 runs\ntry 1"
 
 
+def test_a_search_runs_it_once_and_whoever_wants_to_be_sure_runs_it_anew(
+    project: Project, check: MakeCheck, tmp_path: Path
+) -> None:
+    settings = check(shell(f"echo x >> {tmp_path}/runs; exit 1"), retries=2)
+    assert run(project, settings, once=True).runs == 1
+    assert run(project, settings, once=True).runs == 1
+    assert (tmp_path / "runs").read_text().count("x") == 1
+    assert run(project, settings).runs == 3
+    assert run(project, settings, once=True).runs == 3
+    assert (tmp_path / "runs").read_text().count("x") == 4
+
+
 def test_each_try_has_a_fresh_tree(project: Project, check: MakeCheck) -> None:
     # In a tree where the first try left its mark the second would pass: that is no flakiness, it is a failure.
     outcome = run(project, check(shell("[ -e mark ] || { touch mark; exit 1; }"), retries=2))
