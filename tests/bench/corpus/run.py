@@ -112,7 +112,7 @@ def _judge(case: Case, services: Services, outcome: Outcome, work: Path, head: d
         judge_culprits(score, case, [suspect.sha for suspect in diagnosis.culprits])
         runs = diagnosis.check_runs
         score.search, score.confirm, score.rehearse = runs.search, runs.confirm, runs.rehearse
-        score.said += f" | {diagnosis.root_cause}"
+        score.said += f" | {'; '.join((diagnosis.root_cause, *diagnosis.reasons))}"
     options = store.options(incident.id)
     top = options[0][0] if options else None
     if top is not None:
