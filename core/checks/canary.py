@@ -10,8 +10,9 @@ import an editable install of the checkout would be believed. To some checks an 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -22,6 +23,7 @@ from ..gitrepo.git import Git
 from ..text import clean
 from .attempt import Ending, attempt, judge, set_up
 from .sources import overwrite, sources
+from .workspace import UnpreparedError, report_paths
 
 TreeMaker = Callable[[str], AbstractContextManager[Path]]
 """Gives a folder with a commit or tree checked out, exactly and clean, and takes it back."""
@@ -64,8 +66,8 @@ def agrees_in_place(check: CheckSettings, checkout: Path, tree: str, passed: boo
     """Run ``check`` in the user's own checkout; it is believed unless it contradicts what a scratch tree said.
 
     Only where the checkout is at ``tree`` and no tracked file is edited, before and after; a contradiction counts only
-    where no untracked file could explain it. What the check leaves there (caches, reports) stays, and is named: only
-    the user can tell it from work.
+    where no untracked file could explain it. The report that it writes goes again if there was none before; what else
+    it leaves there (caches) stays, and is named: only the user can tell it from work.
     """
     before = _look_at(checkout)
     problem = before.problem_at(tree) or ("" if passed is not None else "it has no verdict in the scratch tree")
@@ -73,7 +75,8 @@ def agrees_in_place(check: CheckSettings, checkout: Path, tree: str, passed: boo
         return Belief(True, f"{_FAILS}; not compared with the checkout: {problem}", final=False)
     unwritten = {"PYTHONDONTWRITEBYTECODE": "1"}
     quiet = check.model_copy(update={"junit": None})  # a report of the user's own is not ours to remove
-    outcome, _ = judge(quiet, lambda: attempt(quiet, checkout, stop=stop, env=unwritten), check.retries)
+    with _without_reports(check, checkout):
+        outcome, _ = judge(quiet, lambda: attempt(quiet, checkout, stop=stop, env=unwritten), check.retries)
     after = _look_at(checkout)
     left = ", ".join(sorted(after.untracked - before.untracked)[:5])
     note = clean(f"; running it there left {left}") if left else ""
@@ -90,6 +93,21 @@ def agrees_in_place(check: CheckSettings, checkout: Path, tree: str, passed: boo
         how = "fails in a scratch tree but passes"
         advice = "the scratch tree lacks something: name .venv, node_modules or .env in link:, or make it in setup:"
     return Belief(False, f"{how} in the checkout at the same commit: {advice}{note}")
+
+
+@contextmanager
+def _without_reports(check: CheckSettings, checkout: Path) -> Iterator[None]:
+    """Remove the reports of ``check`` that were written within, and none that was there before."""
+    try:
+        new = [path for path in report_paths(check, checkout) if not os.path.lexists(path)]
+    except UnpreparedError:
+        new = []
+    try:
+        yield
+    finally:
+        for path in new:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)

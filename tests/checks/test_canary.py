@@ -109,6 +109,12 @@ def test_running_it_in_the_checkout_writes_no_bytecode_and_says_what_else_it_lef
     assert there == {".git", "README", "calc.py", "left.txt", "report.xml", "test_calc.py"}
 
 
+def test_a_report_that_it_wrote_in_the_checkout_goes_again(project: Project, check: MakeCheck) -> None:
+    script = "python3 test_calc.py && echo y > report.xml"
+    assert believed(project, check(shell(script), junit="report.xml")).why.endswith("and says the same in the checkout")
+    assert not (project.top / "report.xml").exists()
+
+
 def test_the_verdict_is_kept_by_definition(project: Project, check: MakeCheck, tmp_path: Path) -> None:
     counted = check(shell(f"echo x >> {tmp_path}/runs; exec python3 test_calc.py"))
     first = believed(project, counted)
