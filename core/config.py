@@ -255,12 +255,18 @@ class DatabaseSettings(Section):
     """The database that goes back in step with the code."""
 
     url: Annotated[str, AfterValidator(_database_url)] = Field(
-        description="sqlite:///FILE below the top of the repository, sqlite:////FILE anywhere"
+        description="sqlite:///FILE below the top, sqlite:////FILE, postgresql://HOST/NAME, its password in ~/.pgpass"
     )
     checks: tuple[DatabaseCheck, ...] = Field(default=(), description="summed up they are the metric data_consistency")
     every: Deadline = Field(default=300.0, description="how often the checks run")
-    down: Command | None = Field(default=None, description="a command that takes a migration back")
-    row_capture: tuple[str, ...] = Field(default=(), description="tables whose changed rows are recorded")
+    down: Command | None = Field(
+        default=None,
+        description="a command that takes a migration back, run in the tree that has it with DATABASE_URL",
+    )
+    row_capture: tuple[str, ...] = Field(
+        default=(),
+        description="tables whose changed rows are recorded, by agent: PGAPPNAME=rollcage:NAME, or rollcage_writer",
+    )
 
 
 class RetentionSettings(Section):

@@ -18,6 +18,7 @@ from .detect.intake import Intake
 from .detect.rules import Band, rules
 from .errors import LeaseError, RollcageError, UsageError
 from .execute.baseline import Level as BaseLevel
+from .execute.checkpoints import keep_data, prune_checkpoints
 from .execute.false_alarms import count_false_alarms
 from .execute.retention import prune
 from .execute.sending import flush
@@ -41,6 +42,7 @@ SETTLE_EVERY_S = 0.25
 HISTORY_EVERY_S = 10.0
 KEEP_EVERY_S = 3_600.0
 PUSH_EVERY_S = 5.0
+KEEP_DATA_EVERY_S = 30.0
 LEARN_EVERY_S = 60.0
 LEAVE_S = 10.0
 """So long the threads that only look may take to end; who leads no longer does not wait for one that hangs."""
@@ -104,6 +106,10 @@ class Engine:
             self._look(settle)
             self._observer.run_checks(self._leave, again=True)
             self._intake.take_in()
+            try:
+                self._keep_data()
+            except RollcageError as problem:  # what is wrong now is still to be followed
+                self._rounds.tell("keep data", str(problem))
             self._follow()
             self._push()
             doubt = None if self._leave.is_set() else self._observer.doubt
@@ -204,6 +210,7 @@ class Engine:
             ("checks", self._check, OBSERVE_EVERY_S),
             ("history", self._keep_history, HISTORY_EVERY_S),
             ("keep", self._keep, KEEP_EVERY_S),
+            ("keep data", self._keep_data, KEEP_DATA_EVERY_S),
             ("push", self._push, PUSH_EVERY_S),
             ("learn", self._learn, LEARN_EVERY_S),
             ("guard", self._guard, DETECT_EVERY_S),
@@ -287,11 +294,17 @@ class Engine:
         if self.level is not Level.WATCH:
             flush(self._services)
 
+    def _keep_data(self) -> None:
+        """Record the rows that the settings name, and take a checkpoint of data where the branch is good."""
+        if self.level is not Level.WATCH:
+            keep_data(self._services)
+
     def _keep(self) -> None:
-        """Let go of signals and snapshots that are old."""
+        """Let go of signals, snapshots and checkpoints that are old."""
         services = self._services
         services.signals.prune(services.clock.now() - timedelta(seconds=services.settings.retention.signals))
         prune(services, services.clock.now())
+        prune_checkpoints(services, services.clock.now())
 
     # -- parts
 

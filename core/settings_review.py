@@ -49,15 +49,11 @@ def unsupported(settings: Settings) -> Iterator[Problem]:
 
     This is the one list of them. Whoever builds a part takes its line away.
     """
-    database = settings.database
     asked: tuple[tuple[Path, bool, str], ...] = (
         (("state_dir",), settings.state_dir is not None, "set the variable ROLLCAGE_STATE_DIR"),
         (("push",), settings.push == "auto", "ask, never"),
         (("tracker", "kind"), settings.tracker.kind != "local", "local"),
         (("coordination", "kind"), settings.coordination.kind != "embedded", "embedded"),
-        (("database", "url"), database is not None and not database.url.startswith("sqlite:"), "sqlite:///FILE"),
-        (("database", "down"), database is not None and database.down is not None, "null"),
-        (("database", "row_capture"), database is not None and bool(database.row_capture), "[]"),
         (("competitions",), bool(settings.competitions), "{}"),
         (("workflows",), bool(settings.workflows), "[]"),
         (("operators",), bool(settings.operators), "[]"),

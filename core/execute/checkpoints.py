@@ -26,14 +26,34 @@ from ..model import Checkpoint, Severity
 from ..services import Services
 from ..store.files import locked
 from ..text import clean
+from .capture import install_capture
 
-__all__ = ["newest_before", "prune_checkpoints", "restore_checkpoint", "restore_checkpoint_files", "take_checkpoint"]
+__all__ = [
+    "keep_data",
+    "newest_before",
+    "prune_checkpoints",
+    "restore_checkpoint",
+    "restore_checkpoint_files",
+    "take_checkpoint",
+]
 
 EVERY_S = 600.0
 """At most one in so many seconds: between two, a database is copied for little."""
 _STATE = "checkpoint_state"
 _DATABASE = "database"
 _FILES = "files"
+
+
+def keep_data(services: Services) -> Checkpoint | None:
+    """Do what the engine does again and again: record rows as the tables are now, and keep data at a good tip.
+
+    Raises RefusedError for a table that cannot be recorded, StoreError.
+    """
+    install_capture(services)
+    tip = services.repository.tip(services.settings.branch)
+    if tip is None or not services.store.is_good(tip, services.checks.checks_hash):
+        return None
+    return take_checkpoint(services, tip)
 
 
 def take_checkpoint(services: Services, sha: str, *, every: float = EVERY_S) -> Checkpoint | None:
