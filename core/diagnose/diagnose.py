@@ -182,7 +182,7 @@ def _by_checks(case: _Case, head: str, failing: Sequence[CheckSettings], progres
     if found.culprits:
         return _confirmed(case, head, field, suspects, found, runs, prober.flakiness())
     if found.open is not None and len(found.open.candidates) > 1 and not case.limit.is_set():
-        return _narrowed(case, head, suspects, found, runs)
+        return _narrowed(case, head, suspects, found, runs, prober.flakiness())
     return case.cannot_tell(head, [*found.reasons, *doubts], suspects, runs, found.last_good)
 
 
@@ -293,15 +293,23 @@ def _proof(culprit: Culprit, commit: Commit) -> str:
     )
 
 
-def _narrowed(case: _Case, head: str, suspects: Sequence[Suspect], found: Findings, runs: CheckRuns) -> Diagnosis:
+def _narrowed(
+    case: _Case,
+    head: str,
+    suspects: Sequence[Suspect],
+    found: Findings,
+    runs: CheckRuns,
+    flakiness: tuple[int, int],
+) -> Diagnosis:
     """One of some commits did it, but those between cannot be tested: a human may know more."""
     assert found.open is not None
     left = [suspect for suspect in suspects if suspect.sha in found.open.candidates]
     posterior = found.open.probabilities
     whole = sum(posterior.get(suspect.sha, 0.0) for suspect in left) or 1.0
-    left = [
-        replace(suspect, probability=confidence([Proof(posterior.get(suspect.sha, 0.0) / whole)])) for suspect in left
-    ]
+    mixed, judged = flakiness
+    proofs = [Proof(posterior.get(suspect.sha, 0.0) / whole) for suspect in left]
+    sure = [confidence([proof], mixed=mixed, runs=judged) for proof in proofs]
+    left = [replace(suspect, probability=each) for suspect, each in zip(left, sure, strict=True)]
     left.sort(key=lambda suspect: -suspect.probability)
     return case.diagnosis(
         Verdict.ASK,

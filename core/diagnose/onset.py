@@ -54,7 +54,7 @@ def find_onset(services: Services, incident: Incident, culprits: Sequence[Commit
 
 
 def _gravest_first(incident: Incident) -> list[Finding]:
-    """Return the findings that are not over, the gravest first, then the oldest."""
+    """Return the findings that are not over: the gravest first, of those a failing check, then the oldest."""
     lasting: dict[tuple[str, str], Finding] = {}
     for finding in incident.findings:
         key = (finding.agent, finding.fingerprint)
@@ -63,7 +63,7 @@ def _gravest_first(incident: Incident) -> list[Finding]:
             # Got graver: the newest says how bad it is, the first since when.
             lasting[key] = finding if first is None or finding.severity is not first.severity else first
     found = list(lasting.values()) or [each for each in incident.findings if not each.ended]
-    return sorted(found, key=lambda each: (each.severity is not Severity.CRITICAL, each.since))
+    return sorted(found, key=lambda each: (each.severity is not Severity.CRITICAL, each.rule != CHECK_RULE, each.since))
 
 
 def _of_metric(services: Services, finding: Finding, landed: datetime | None) -> Onset | None:

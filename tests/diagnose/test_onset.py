@@ -115,6 +115,12 @@ def test_loops_and_silence_began_when_the_rule_says(told: Any) -> None:
     assert (silent.at, silent.why) == (at(500), "the last word of executor came then")
 
 
+def test_of_equally_grave_trouble_a_failing_check_tells_when(told: Any) -> None:
+    failing = finding(900, "check_failed", fingerprint="check:tests", agent=EVERYBODY)
+    stuck = finding(950, "infinite_loop", since=at(10))
+    assert find_onset(told(), incident(stuck, failing), []).at == at(900)
+
+
 def test_what_is_over_or_less_grave_does_not_count(told: Any) -> None:
     over = finding(10, "error_rate", ended=False), finding(20, "error_rate", ended=True)
     slight = finding(5, "trend", severity=Severity.WARNING)
