@@ -4,7 +4,7 @@ PYTHON ?= python3
 READY := $(VENV)/.ready
 WORKERS ?= auto
 
-.PHONY: setup demo test lint types contracts check bench wheel picture lock clean
+.PHONY: setup demo test torture lint types contracts check bench wheel picture lock clean
 
 setup: $(READY)
 
@@ -29,6 +29,10 @@ demo: setup
 test: setup
 	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal || \
 		$(VENV)/bin/python -m pytest -n 0 --last-failed --last-failed-no-failures none
+
+# Rollbacks killed at every place that there is, not only at a spread of them: about half an hour.
+torture: setup
+	$(VENV)/bin/python -m pytest -n $(WORKERS) --torture tests/execute/test_crash.py tests/gitrepo/test_publish_crash.py
 
 lint: setup
 	$(VENV)/bin/ruff check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -14,6 +15,8 @@ from rollcage.core.clock import SystemClock
 from rollcage.core.config import Level, Settings
 from rollcage.core.execute.runner import carry_out, start_rollback, work_for
 from rollcage.core.execute.safe import make_safe
+from rollcage.core.fleet.handovers import unfinished
+from rollcage.core.fleet.mailbox import post, read
 from rollcage.core.fleet.runs import Run, register
 from rollcage.core.gitrepo.repository import Repository
 from rollcage.core.model import (
@@ -29,6 +32,8 @@ from rollcage.core.model import (
     RecoveryPlan,
     Rollback,
     Severity,
+    Signal,
+    SignalKind,
     Suspect,
     Verdict,
 )
@@ -37,6 +42,7 @@ from rollcage.core.plan.recovery import recovery_steps
 from rollcage.core.services import Services, open_services
 from rollcage.core.store.inbox import connect
 from rollcage.core.store.paths import RepositoryPaths
+from rollcage.core.store.signals import Signals
 from rollcage.core.store.store import Store
 from tests.conftest import git
 from tests.gitrepo.worlds import LINES, edited, files_of, status
@@ -45,7 +51,7 @@ GOOD, BAD = LINES, edited(LINES, 3, "the fault")
 MINE = edited(BAD, 15, "not committed")
 """An edit of somebody's in the very file that goes back."""
 AFTER = edited(GOOD, 15, "not committed")
-AT = datetime(2026, 11, 20, 14, tzinfo=UTC)
+AT = datetime(2024, 11, 20, 14, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,29 @@ class Scene:
     def tree(self, revision: str = "main") -> str:
         return git(self.top, "rev-parse", f"{revision}^{{tree}}")
 
+    def world(self) -> dict[str, object]:
+        """Return all that must be the same whoever was killed: the repository, the agent's own, the database, audit."""
+        own = self.place / "own"
+        seen = self.picture()
+        if own.exists():
+            seen |= {
+                "own head": git(own, "symbolic-ref", "HEAD"),
+                "own status": status(own),
+                "own files": files_of(own),
+            }
+        seen["messages"] = [message.text for message in read(self.paths, "executor")]
+        signals = Signals(self.paths.inbox_db)
+        seen["handovers"] = sorted(str(each) for each in unfinished(signals, ["planner", "executor"]))
+        signals.close()
+        if self.database.exists():
+            with closing(sqlite3.connect(self.database)) as connection:
+                seen["database"] = list(connection.iterdump())
+        return seen
+
+    @property
+    def database(self) -> Path:
+        return self.place / "app.db"
+
     def picture(self) -> dict[str, object]:
         """Return what a user sees of the repository; commits by their trees, for their ids have times in them."""
         return {
@@ -113,8 +142,8 @@ def lay_out(place: Path) -> tuple[Scene, str]:
     git(scene.top, "init", "-q", "-b", "main")
     (scene.top / ".gitignore").write_text("*.log\n")
     git(scene.top, "add", ".gitignore")
-    scene.commit("planner", "start", calc=GOOD, plan="plan\n", other="other\n")
-    bad = scene.commit("executor", "tidy calc", calc=BAD)
+    scene.commit("planner", "start", calc=GOOD, plan="plan\n", other="other\n", **{"m.slow": "good\n"})
+    bad = scene.commit("executor", "tidy calc", calc=BAD, **{"m.slow": "bad\n"})
     scene.commit("planner", "plan on", plan="plan\nmore\n")
     (scene.top / "calc").write_text(MINE)
     (scene.top / "plan").write_text("plan\nmore\nhalf a thought\n")
@@ -212,7 +241,10 @@ SHAPES: dict[str, Shape] = {
 
 
 def give_worktree(scene: Scene) -> Path:
-    """Give the executor a working tree and branch of its own, ahead of the fleet's, with uncommitted work in it."""
+    """Give the executor a working tree and branch of its own, ahead of the fleet's, with uncommitted work in it.
+
+    It also has a message, and something is about to be handed over to it, and something else to somebody else.
+    """
     own = scene.place / "own"
     git(scene.top, "worktree", "add", "-q", "-b", "agents/executor", str(own), "main")
     (own / "idea").write_text("idea\n")
@@ -223,6 +255,11 @@ def give_worktree(scene: Scene) -> Path:
     run = Run("executor-1", "executor", ("true",), str(own), 1, 0.0, "another boot", None, AgentState.COMPLETED, AT, "")
     with closing(connect(str(scene.paths.inbox_db))) as inbox:
         register(inbox, replace(run, exit_code=0))
+    post(scene.paths, "executor", "do this next", "planner", AT)
+    signals = Signals(scene.paths.inbox_db)
+    for name, to in (("h-1", "executor"), ("h-2", "tester")):
+        signals.put([Signal(AT, "planner", SignalKind.HANDOVER, name, attrs={"to": to, "state": "ready"})])
+    signals.close()
     return own
 
 

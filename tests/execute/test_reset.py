@@ -12,30 +12,22 @@ from rollcage.core.coordination.leases import Leases, LostLeaseError
 from rollcage.core.execute.runner import plan_of, start_rollback
 from rollcage.core.fleet import mailbox
 from rollcage.core.fleet.handovers import unfinished
-from rollcage.core.model import RollbackState, Signal, SignalKind
+from rollcage.core.model import RollbackState
 from tests.conftest import git
 from tests.execute.crash import CrashServer
-from tests.execute.scene import AFTER, AT, BAD, MINE, Scene, begin, carry_on, give_worktree, history, whole_agent
+from tests.execute.scene import AFTER, BAD, MINE, Scene, begin, carry_on, give_worktree, history, whole_agent
 from tests.execute.test_crash import FORWARD
 from tests.gitrepo.worlds import status
 
 
 @pytest.fixture
 def own(scene: Scene) -> Path:
-    """Return the own working tree of the executor, which also has a message and a hand-over that is about to come."""
-    place = give_worktree(scene)
-    services = scene.services()
-    mailbox.post(services.paths, "executor", "do this next", "planner", AT)
-    services.signals.put(
-        [Signal(AT, "planner", SignalKind.HANDOVER, "h-1", attrs={"to": "executor", "state": "ready"})]
-    )
-    services.signals.put([Signal(AT, "planner", SignalKind.HANDOVER, "h-2", attrs={"to": "tester", "state": "ready"})])
-    services.store.close()
-    return place
+    """Return the executor's own working tree."""
+    return give_worktree(scene)
 
 
 def handovers(scene: Scene) -> list[str]:
-    return [str(each) for each in unfinished(scene.services().signals, ["planner"])]
+    return sorted(str(each) for each in unfinished(scene.services().signals, ["planner"]))
 
 
 def messages(scene: Scene) -> list[str]:
