@@ -11,7 +11,7 @@ from ..errors import RefusedError
 from ..gitrepo.rehearse import rehearse_onto
 from ..model import Diagnosis, Incident, OptionType, RecoveryPlan, RollbackOption, RollbackState
 from ..services import Services
-from .ranking import Candidate, ranked
+from .ranking import BEHIND, Candidate, ranked
 from .rehearsal import obstacle_in_the_way, rehearse_one, restarted
 from .selective import smaller_ways
 from .ways_back import unknown_merge, way_back_trailer, ways_back
@@ -83,7 +83,7 @@ def _fine(
         choices = [] if whole.option.rehearsal.applies else _choices(services, incident, diagnosis, wish)
         more = [rehearse_one(services, incident, diagnosis, each, "", stop=stop) for each in choices]
         found += [replace(whole, place=place), *(replace(each, place=place, is_choice=True) for each in more)]
-        if diagnosis.culprits and not choices and not _is_set(stop):
+        if diagnosis.culprits and not choices and not whole.is_spotless and not _is_set(stop):
             found = _with_smaller(services, incident, diagnosis, whole, stop)
     return found
 
@@ -123,7 +123,7 @@ def _coarse(
     last = branch_reset(diagnosis)
     if last is not None and (not does or len(last.targets) > 1) and not _is_set(stop):
         found.append(rehearse_one(services, incident, diagnosis, last, "", stop=stop))
-    return found
+    return [replace(each, place=BEHIND) for each in found]
 
 
 def _choices(services: Services, incident: Incident, diagnosis: Diagnosis, wish: Wish) -> list[Wish]:

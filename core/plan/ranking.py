@@ -17,6 +17,9 @@ from ..model import OptionType, RecoveryPlan, RollbackOption
 MOST_OPTIONS = 6
 """More than these nobody compares."""
 
+BEHIND = 100
+"""The place of what is only there to fall back on: behind every way to take just the culprits back."""
+
 _FINENESS = {
     OptionType.SINGLE_COMMIT: 0,
     OptionType.FILE_SELECTIVE: 1,
@@ -24,6 +27,8 @@ _FINENESS = {
     OptionType.BRANCH_RESET: 3,
     OptionType.RESTART_ONLY: 4,
 }
+_ONLY_A_TREE = frozenset({OptionType.SINGLE_COMMIT, OptionType.FILE_SELECTIVE, OptionType.BRANCH_RESET})
+"""Types that do nothing but publish their tree."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +46,18 @@ class Candidate:
     is_choice: bool = False
     """It is one of several ways of which a human must choose."""
     place: int = 0
-    """Of its suspect among the suspects; with a confirmed culprit, among the ways to take that back."""
+    """Of its suspect among the suspects; with a confirmed culprit, among the ways to take that back; or `BEHIND`."""
     needed: tuple[str, ...] = ()
     """What goes with it though later work names it, a line each."""
+    tests: tuple[str, ...] = ()
+    """Tests and settings of checks among what its targets change."""
+
+    @property
+    def is_spotless(self) -> bool:
+        """Whether nothing smaller can be better: it passes, loses nothing, and takes no test along."""
+        rehearsal = self.option.rehearsal
+        loses = rehearsal.lost_lines > 0 or bool(rehearsal.lost_commits or self.needed)
+        return self.passed and not loses and not self.tests and not self.overlaps
 
     @property
     def passed(self) -> bool:
@@ -54,11 +68,18 @@ class Candidate:
 def ranked(found: Sequence[Candidate], *, has_culprit: bool, restart_failed: bool = False) -> list[Candidate]:
     """Return the candidates worth offering, the best first, at most `MOST_OPTIONS`.
 
-    A coarser one that gives the very tree of a finer one is left out, unless it does something else beside.
+    Of those that give the very same tree only the best is left, unless another one does something else beside.
     ``restart_failed``: a restart for the same problem did not last.
     """
-    order = sorted(found, key=lambda each: _rank(each, has_culprit=has_culprit, restart_failed=restart_failed))
-    return [each for each in order if not any(_is_the_same(other, each) for other in found)][:MOST_OPTIONS]
+    order: list[Candidate] = []
+    for each in sorted(found, key=lambda each: _rank(each, has_culprit=has_culprit, restart_failed=restart_failed)):
+        tree = each.option.rehearsal.tree
+        if each.is_choice or not any(
+            tree is not None and tree == better.option.rehearsal.tree and each.option.type in _ONLY_A_TREE
+            for better in order
+        ):
+            order.append(each)
+    return order[:MOST_OPTIONS]
 
 
 def _rank(each: Candidate, *, has_culprit: bool, restart_failed: bool) -> tuple[bool | int, ...]:
@@ -77,16 +98,4 @@ def _rank(each: Candidate, *, has_culprit: bool, restart_failed: bool) -> tuple[
         each.lines,
         option.risk_points,
         _FINENESS[option.type],
-    )
-
-
-def _is_the_same(finer: Candidate, coarser: Candidate) -> bool:
-    """Return whether ``coarser`` does nothing that ``finer`` does not do with less words."""
-    tree = coarser.option.rehearsal.tree
-    return (
-        tree is not None
-        and tree == finer.option.rehearsal.tree
-        and coarser.option.type in {OptionType.FILE_SELECTIVE, OptionType.BRANCH_RESET}
-        and _FINENESS[finer.option.type] < _FINENESS[coarser.option.type]
-        and not finer.is_choice
     )

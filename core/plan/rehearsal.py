@@ -139,6 +139,7 @@ def rehearse_one(
         overlaps=tried.overlaps,
         reason=made.reason,
         needed=facts.needed,
+        tests=facts.tests,
     )
 
 
