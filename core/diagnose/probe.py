@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from ..checks.attempt import UNSEEN
 from ..clock import Clock
@@ -115,11 +116,19 @@ class Prober:
     # -- runs
 
     def run(
-        self, sha: str, tree: str, check: CheckSettings, only: frozenset[str] = frozenset(), *, fresh: bool = False
+        self,
+        sha: str,
+        tree: str,
+        check: CheckSettings,
+        only: frozenset[str] = frozenset(),
+        *,
+        fresh: bool = False,
+        once: bool = True,
     ) -> CheckOutcome:
         """Return the outcome of one check on one tree, following the tests ``only``; from the cache unless ``fresh``.
 
-        ``sha`` is the commit that has just this tree, or empty. Raises GitError, StoreError.
+        ``sha`` is the commit that has just this tree, or empty. A failure is not tried again unless ``once`` is False:
+        a search doubts each answer anyway. Raises GitError, StoreError.
         """
         begun = None if fresh else self._ahead.pop((tree, check.name, only), None)
         if begun is not None:
@@ -129,38 +138,48 @@ class Prober:
         known = None if fresh else self.cached(tree, check, only)
         if known is not None:
             self._durations.setdefault(check.name, known.duration_s / max(known.runs, 1))
-        return known or self._really(sha, tree, check, only, self._stop)
+        return known or self._really(sha, tree, check, only, self._stop, once=once)
 
     def cached(self, tree: str, check: CheckSettings, only: frozenset[str]) -> CheckOutcome | None:
         """Return what is known without a run."""
-        return self._services.checks.cached(tree, check, sorted(only))
+        return self._services.checks.cached(tree, check, sorted(only), once=True)
 
-    def begin(self, wanted: Sequence[tuple[str, str]], check: CheckSettings, only: frozenset[str]) -> None:
-        """Begin runs on those of ``wanted`` (commit, tree) for which there are cores, if the check is a long one.
+    def is_worth_while(self, check: CheckSettings) -> bool:
+        """Return whether it pays to run a check on commits that may not be asked about: it is a long one."""
+        cores = self._services.settings.limits.parallel_checks
+        return cores > 1 and self._durations.get(check.name, 0.0) >= _WORTH_S
+
+    def begin(self, wanted: Iterator[tuple[str, str]], check: CheckSettings, only: frozenset[str]) -> None:
+        """Begin runs on the first of ``wanted`` (commit, tree), as many as there are cores.
 
         What was begun before and is not among them is stopped.
         """
         cores = self._services.settings.limits.parallel_checks
-        keys = [(tree, check.name, only) for _, tree in wanted[:cores]]
+        keys = {(tree, check.name, only): sha for sha, tree in islice(wanted, cores)}
         self._drop(keys)
-        if self._durations.get(check.name, 0.0) < _WORTH_S or len(keys) < 2:
-            return
         self._executor = self._executor or ThreadPoolExecutor(cores, thread_name_prefix="ahead")
-        for key, (sha, tree) in zip(keys, wanted, strict=False):
-            if key not in self._ahead and self.cached(tree, check, only) is None:
+        for key, sha in keys.items():
+            if key not in self._ahead and self.cached(key[0], check, only) is None:
                 unwanted = _Unwanted(self._stop)
-                future = self._executor.submit(self._really, sha, tree, check, only, unwanted)
+                future = self._executor.submit(self._really, sha, key[0], check, only, unwanted)
                 self._ahead[key] = (future, unwanted)
 
-    def _drop(self, keys: Sequence[tuple[str, str, frozenset[str]]]) -> None:
+    def _drop(self, keys: Container[tuple[str, str, frozenset[str]]]) -> None:
         for key in [key for key in self._ahead if key not in keys]:
             _, unwanted = self._ahead.pop(key)
             unwanted.set()
 
     def _really(
-        self, sha: str, tree: str, check: CheckSettings, only: frozenset[str], stop: threading.Event
+        self,
+        sha: str,
+        tree: str,
+        check: CheckSettings,
+        only: frozenset[str],
+        stop: threading.Event,
+        *,
+        once: bool = True,
     ) -> CheckOutcome:
-        outcome = self._services.checks.run(sha, tree, check, fresh=True, stop=stop, only=sorted(only))
+        outcome = self._services.checks.run(sha, tree, check, fresh=True, stop=stop, only=sorted(only), once=once)
         with self._counting:
             self.runs += outcome.runs
             self._judged[check.name] += 1
@@ -204,7 +223,10 @@ class Follower:
     def _answer(self, sha: str, tree: str, fresh: bool) -> bool | None:
         fault = self.fault
         # Of a fresh run only this fault's tests count: another one's say nothing about whether these were run at all.
-        outcome = self._prober.run(sha, tree, fault.check, fault.tests if fresh else fault.followed, fresh=fresh)
+        only = fault.tests if fresh else fault.followed
+        # Whoever is about to be blamed has failed before: only that failure is tried as often as the settings say.
+        once = not fresh or self._answers.get(sha) is not False
+        outcome = self._prober.run(self._commit(sha, tree), tree, fault.check, only, fresh=fresh, once=once)
         if fresh and outcome.passed and fault.tests:
             (self.unseen if outcome.detail.startswith(UNSEEN) else self.seen).add(sha)
         if outcome.passed is not False or not fault.tests:
@@ -229,10 +251,16 @@ class Follower:
                 found[sha] = cached.passed or bool(fault.tests and not hit)
         return found
 
-    def begin(self, shas: Sequence[str]) -> None:
-        """Begin runs that are likely wanted next, the one that is wanted for sure first."""
-        trees = [(sha, self._tree_of(sha)) for sha in shas]
-        self._prober.begin([(sha, tree) for sha, tree in trees if tree], self.fault.check, self.fault.followed)
+    def begin(self, shas: Iterator[str]) -> None:
+        """Begin runs that are likely wanted next, the one that is wanted for sure first, if the check is a long one."""
+        if self._prober.is_worth_while(self.fault.check):
+            trees = ((sha, self._tree_of(sha)) for sha in shas)
+            known = ((self._commit(sha, tree), tree) for sha, tree in trees if tree)
+            self._prober.begin(known, self.fault.check, self.fault.followed)
+
+    def _commit(self, sha: str, tree: str) -> str:
+        """Return ``sha`` if that is what ``tree`` is of; a tree with something taken back has no commit."""
+        return sha if self._prober.tree(sha) == tree else ""
 
 
 class _Unwanted(threading.Event):

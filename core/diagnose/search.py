@@ -10,7 +10,7 @@ what the branch was before it passes, the merge stands for them. A commit that c
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil, log
 from typing import Protocol
@@ -80,7 +80,7 @@ def search(
     repeats: int = 2,
     progress: Callable[[str], None] = lambda text: None,
     stop: Callable[[], bool] = lambda: False,
-    ahead: Callable[[Sequence[str]], None] | None = None,
+    ahead: Callable[[Iterator[str]], None] | None = None,
     runs: Callable[[], int] | None = None,
     flake_rate: Callable[[], float] = lambda: FLAKE_RATE,
 ) -> SearchResult:
@@ -122,7 +122,7 @@ class _Search:
         repeats: int,
         progress: Callable[[str], None],
         stop: Callable[[], bool],
-        ahead: Callable[[Sequence[str]], None] | None,
+        ahead: Callable[[Iterator[str]], None] | None,
         runs: Callable[[], int] | None,
         flake_rate: Callable[[], float],
     ) -> None:
@@ -236,7 +236,7 @@ class _Search:
                 left = live.bit_count()
                 sha = self._graph.shas[at]
                 if self._ahead:
-                    self._ahead([sha, *self._next_but_one(at, budget)])
+                    self._ahead(self._from(at, budget))
                 what = f"searching: {left} commits left, about {(left - 1).bit_length()} check runs"
                 passes = self._ask(sha, what)
                 budget, skipped = (budget, skipped + 1) if passes is None else (budget - 1, 0)
@@ -250,19 +250,20 @@ class _Search:
         free = [at for at, sha in enumerate(self._graph.shas) if sha not in self._known]
         return self._posterior.choose(free, budget, 1 - _halves(skipped + 1))
 
-    def _next_but_one(self, at: int, budget: int) -> list[str]:
-        """Return what would be asked if the answer at a position were *fails* and *passes*, the likelier first."""
+    def _from(self, at: int, budget: int) -> Iterator[str]:
+        """Yield what is asked now, then what would be asked behind each of its answers, behind the likelier first."""
         sha = self._graph.shas[at]
+        yield sha
         fails = self._posterior.fails(at)
-        then = []
+        then = set[str]()
         for passes in sorted((False, True), key=lambda passes: fails if passes else 1 - fails):
             self._note(sha, passes)
             after = self._choose(budget - 1, 0)
-            if after is not None and self._graph.shas[after] not in then:
-                then.append(self._graph.shas[after])
             self._note(sha, None)
-        del self._known[sha]
-        return then
+            del self._known[sha]
+            if after is not None and self._graph.shas[after] not in then:
+                then.add(self._graph.shas[after])
+                yield self._graph.shas[after]
 
     def _nearly_sure(self, live: int, at: int | None) -> int | None:
         """Return the one suspect left if the commit at ``at`` passes: asking there is the first run to confirm it."""
