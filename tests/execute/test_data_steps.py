@@ -1,0 +1,376 @@
+"""The database goes back in step with the code, whoever is killed meanwhile, and comes back where that is undone."""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from rollcage.core.data.capture_sqlite import writing_as
+from rollcage.core.execute.capture import install_capture
+from rollcage.core.execute.checkpoints import take_checkpoint
+from rollcage.core.execute.runner import start_rollback
+from rollcage.core.execute.snapshots import snapshot_name, take_snapshot
+from rollcage.core.model import OptionType, PlanStep, RecoveryPlan, Rollback, RollbackState, StepState
+from rollcage.core.plan.recovery import step
+from rollcage.core.store.store import Store
+from tests.conftest import git
+from tests.execute.data_crash import DataCrashServer
+from tests.execute.scene import Scene, carry_on, incident_of
+from tests.postgres import Server
+
+SQLITE: dict[str, object] = {"url": "sqlite:///app.log", "row_capture": ["orders"]}
+ALL = [(1, "ann", 2), (2, "bob", 2), (3, "eve", 5)]
+"""What stands in the table after everybody wrote."""
+OTHERS = [(1, "ann", 2), (3, "eve", 5)]
+"""Without what the executor wrote."""
+KEPT = [(1, "ann", 1)]
+"""At the checkpoint."""
+
+
+class Data:
+    """A scene whose database was written by two agents, with a checkpoint from before."""
+
+    def __init__(self, scene: Scene, **database: object) -> None:
+        self.scene = scene
+        self.settings: dict[str, object] = {"database": {**SQLITE, **database}}
+        (scene.top / "models").mkdir(exist_ok=True)
+
+    @property
+    def path(self) -> Path:
+        return self.scene.top / "app.log"
+
+    def run(self, *statements: str, agent: str = "") -> list[tuple[object, ...]]:
+        with closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
+            if not agent:
+                return [row for statement in statements for row in connection.execute(statement).fetchall()]
+            with writing_as(connection, agent):
+                for statement in statements:
+                    connection.execute(statement)
+            return []
+
+    def write(self) -> None:
+        """Let everybody write, and keep a checkpoint in between."""
+        self.run("CREATE TABLE orders (id INTEGER PRIMARY KEY, customer TEXT, price INTEGER)")
+        services = self.scene.services(**self.settings)
+        assert install_capture(services) == ["rows of table orders are recorded from now on"]
+        self.run("INSERT INTO orders VALUES (1, 'ann', 1)", agent="planner")
+        assert take_checkpoint(services, git(self.scene.top, "rev-parse", "main")) is not None
+        services.store.close()
+        self.run("UPDATE orders SET price = 2", agent="planner")
+        self.run("INSERT INTO orders VALUES (2, 'bob', 2)", agent="executor")
+        self.run("INSERT INTO orders VALUES (3, 'eve', 5)", agent="planner")
+
+    def rows(self) -> list[tuple[object, ...]]:
+        return self.run("SELECT id, customer, price FROM orders ORDER BY id")
+
+    def begin(self, subject: str, *more: PlanStep) -> Rollback:
+        """Write a rollback that brings the database back into the journal; nothing has happened yet."""
+        services = self.scene.services(**self.settings)
+        try:
+            checkpoint = services.store.checkpoints()[0].id if services.store.checkpoints() else ""
+            plan = RecoveryPlan(
+                option="opt-1.1",
+                incident=incident_of(services).id,
+                type=OptionType.RESTART_ONLY,
+                agent="executor",
+                branch="main",
+                head=git(self.scene.top, "rev-parse", "main"),
+                tree=None,
+                targets=(),
+                message="",
+                steps=(step("snapshot"), step("database", subject.replace("CHK", checkpoint)), *more),
+                plan_hash="0" * 64,
+            )
+            return start_rollback(services, plan, approved_by="ann")
+        finally:
+            services.store.close()
+
+    def carry_on(self, rollback: Rollback) -> Rollback:
+        return carry_on(self.scene, rollback.id, **self.settings)
+
+    def step(self, rollback: str = "rb-1") -> tuple[StepState, dict[str, object], str]:
+        from rollcage.core.clock import SystemClock
+
+        with closing(Store.open(self.scene.paths, SystemClock(), read_only=True)) as store:
+            found = next(each for each in store.steps(rollback) if each.name == "database")
+            return found.state, dict(found.data), found.note
+
+
+FAILS = PlanStep(3, "metrics", "", "", "", "nobody")
+"""A step that fails, for there is no such agent."""
+
+
+@pytest.fixture
+def data(scene: Scene) -> Data:
+    data = Data(scene)
+    data.write()
+    return data
+
+
+# What each subject does, and how it is undone
+
+
+@pytest.mark.parametrize(
+    ("subject", "left"),
+    [("rows executor since 1", OTHERS), ("rows executor,planner since 2", KEPT), ("checkpoint CHK", KEPT)],
+)
+def test_the_data_go_back_and_come_again_where_the_rollback_is_undone(
+    data: Data, subject: str, left: list[tuple[object, ...]]
+) -> None:
+    done = data.carry_on(data.begin(subject))
+    assert (done.state, data.rows()) == (RollbackState.DONE, left)
+    undone = data.carry_on(data.begin("undo rb-1" if subject.startswith("rows") else f"snapshot {done.snapshot}"))
+    assert (undone.state, data.rows()) == (RollbackState.DONE, ALL)
+
+
+@pytest.mark.parametrize("subject", ["rows executor since 1", "checkpoint CHK"])
+def test_a_rollback_that_fails_later_gives_the_data_back(data: Data, subject: str) -> None:
+    failed = data.carry_on(data.begin(subject, FAILS))
+    assert (failed.state, data.rows()) == (RollbackState.UNDONE, ALL)
+
+
+def test_rows_that_somebody_wrote_since_planning_are_left_and_nothing_is_half_done(data: Data) -> None:
+    rollback = data.begin("rows executor,planner since 2")
+    data.run("UPDATE orders SET price = 9 WHERE id = 3")
+    failed = data.carry_on(rollback)
+    state, found, note = data.step()
+    assert (failed.state, state, found["code"]) == (RollbackState.UNDONE, StepState.UNDONE, "data_conflict")
+    assert "somebody unknown wrote it since" in note
+    assert data.rows() == [(1, "ann", 2), (2, "bob", 2), (3, "eve", 9)]
+
+
+@pytest.mark.parametrize("subject", ["rows executor since 1", "checkpoint CHK"])
+def test_a_database_that_another_holds_is_waited_for_only_so_long(
+    data: Data, subject: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rollback = data.begin(subject)
+    monkeypatch.setattr("rollcage.core.data.sqlite.BUSY_WAIT_S", 0.2)
+    monkeypatch.setattr(
+        "rollcage.core.data.sqlite.SqliteDatabase.__init__.__kwdefaults__",
+        {"captured": (), "busy_wait": 0.2, "query_limit": 1.0},
+    )
+    with closing(sqlite3.connect(data.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")  # reading goes on: the snapshot is taken
+        other.execute("DELETE FROM orders")
+        assert data.carry_on(rollback).state in {RollbackState.UNDONE, RollbackState.FAILED}
+    assert "busy" in data.step()[2]
+    assert data.rows() == ALL
+
+
+def test_trees_come_back_with_the_database_only_where_the_plan_says_so(data: Data) -> None:
+    data.settings["files"] = ["models"]
+    weights = data.scene.top / "models" / "weights.log"
+    weights.write_text("good\n")
+    services = data.scene.services(**data.settings)
+    kept = take_checkpoint(services, git(data.scene.top, "rev-parse", "main"), every=0)
+    services.store.close()
+    assert kept is not None
+    weights.write_text("spoilt\n")
+    data.carry_on(data.begin("checkpoint CHK"))
+    assert weights.read_text() == "spoilt\n"
+    data.carry_on(data.begin("checkpoint CHK with files"))
+    assert weights.read_text() == "good\n"
+    data.carry_on(data.begin("checkpoint CHK with files", FAILS))
+    weights.write_text("spoilt\n")
+    assert data.carry_on(data.begin("checkpoint CHK with files", FAILS)).state is RollbackState.UNDONE
+    assert weights.read_text() == "spoilt\n"
+
+
+# The user's own way
+
+
+DOWN = """
+import os, sqlite3, sys
+assert "SECRET_KEY" not in os.environ
+connection = sqlite3.connect(os.environ["DATABASE_URL"].removeprefix("sqlite:///"), isolation_level=None)
+connection.execute("INSERT INTO ran VALUES (1)")
+assert open("calc").read().count("fault") == 1
+print("\\033[31mtaken back\\033[0m ghp_" + "a" * 36)
+if os.path.exists("plan") and len(sys.argv) > 1:
+    sys.exit(sys.argv[1])
+connection.execute("ALTER TABLE orders DROP COLUMN late")
+"""
+
+
+def with_down(scene: Scene, *arguments: str) -> Data:
+    data = Data(scene, down=[sys.executable, "-c", DOWN, *arguments], row_capture=[])
+    data.run("CREATE TABLE orders (id INTEGER PRIMARY KEY, late)", "CREATE TABLE ran (x)")
+    return data
+
+
+def test_the_users_down_migration_runs_in_the_tree_that_has_it(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET_KEY", "s")
+    data = with_down(scene)
+    assert data.carry_on(data.begin("down")).state is RollbackState.DONE
+    assert data.run("SELECT name FROM pragma_table_info('orders')") == [("id",)]
+    assert data.step()[1]["output"] == "taken back ***"
+    failed = data.carry_on(data.begin("down", FAILS))  # the column is gone: it fails by itself
+    assert failed.state is RollbackState.UNDONE
+    assert len(data.run("SELECT * FROM ran")) == 1
+
+
+def test_one_that_fails_is_undone_to_the_fresh_snapshot_and_says_why(scene: Scene) -> None:
+    data = with_down(scene, "no way: ghp_" + "a" * 36)
+    assert data.carry_on(data.begin("down")).state is RollbackState.UNDONE
+    assert data.run("SELECT * FROM ran") == []
+    assert data.step()[2] == "database.down ended with status 1: no way: ***"
+
+
+# Killed
+
+
+JOURNAL = "rollcage.core.execute.journal"
+SUBJECTS = {"rows executor since 1": OTHERS, "checkpoint CHK": KEPT}
+INSIDE: dict[str, list[tuple[object, ...]]] = {
+    "rows executor since 1": [
+        (JOURNAL, "Journal.begin", 1, "after"),
+        (JOURNAL, "Journal.finish", 1, "before"),
+        (JOURNAL, "Journal.finish", 1, "after"),
+        ("rollcage.core.data.capture_sqlite", "_swap", 0),
+        ("rollcage.core.data.capture_sqlite", "_broken_keys", 1),
+        ("rollcage.core.execute.data_steps", "_refuse", 0),
+    ],
+    "checkpoint CHK": [
+        (JOURNAL, "Journal.add", 0, "after"),
+        (JOURNAL, "Journal.finish", 1, "before"),
+        ("rollcage.core.execute.checkpoints", "bring_file", 0),
+        ("rollcage.core.data.sqlite", "SqliteDatabase._copy", 1),
+        ("rollcage.core.data.sqlite", "SqliteDatabase.integrity", 1),
+        ("rollcage.core.execute.data_steps", "install_capture", 0),
+    ],
+}
+POINTS = [(subject, point) for subject, points in INSIDE.items() for point in points]
+
+
+def ids(point: object) -> str:
+    return " ".join(str(word) for word in point[1:]) if isinstance(point, tuple) else str(point)
+
+
+@pytest.fixture(scope="module")
+def crashes() -> Iterator[DataCrashServer]:
+    server = DataCrashServer()
+    yield server
+    server.close()
+
+
+@pytest.mark.parametrize(("subject", "point"), POINTS, ids=ids)
+def test_killed_anywhere_others_see_all_or_nothing_and_it_is_carried_on(
+    data: Data, crashes: DataCrashServer, subject: str, point: tuple[object, ...]
+) -> None:
+    rollback = data.begin(subject)
+    assert crashes.run(data.scene, rollback.id, data.settings, *point)[0] == 9
+    assert data.rows() in (ALL, SUBJECTS[subject])
+    assert data.carry_on(rollback).state is RollbackState.DONE
+    assert data.rows() == SUBJECTS[subject]
+    assert data.run("PRAGMA integrity_check") == [("ok",)]
+    assert data.run("SELECT agent FROM rollcage_writer") == [(None,)]
+
+
+def test_killed_while_it_is_undone_it_is_undone_to_the_end(data: Data, crashes: DataCrashServer) -> None:
+    rollback = data.begin("rows executor since 1", FAILS)
+    swap = ("rollcage.core.data.capture_sqlite", "_swap", 1)
+    assert crashes.run(data.scene, rollback.id, data.settings, *swap)[0] == 9
+    assert data.rows() == OTHERS
+    assert data.carry_on(rollback).state is RollbackState.UNDONE
+    assert data.rows() == ALL
+
+
+def test_a_killed_down_migration_starts_again_from_the_fresh_snapshot(scene: Scene, crashes: DataCrashServer) -> None:
+    data = with_down(scene)
+    rollback = data.begin("down")
+    after = ("rollcage.core.execute.data_steps", "clean_lines", 0)
+    assert crashes.run(scene, rollback.id, data.settings, *after)[0] == 9
+    assert len(data.run("SELECT * FROM ran")) == 1
+    assert data.carry_on(rollback).state is RollbackState.DONE
+    assert len(data.run("SELECT * FROM ran")) == 1
+
+
+# PostgreSQL
+
+
+class PostgresData(Data):
+    """The same on a PostgreSQL server."""
+
+    def __init__(self, scene: Scene, url: str) -> None:
+        super().__init__(scene, url=url)
+        self.url = url
+
+    def run(self, *statements: str, agent: str = "") -> list[tuple[object, ...]]:
+        name = f"rollcage:{agent}" if agent else "a program"
+        rows: list[tuple[object, ...]] = []
+        with psycopg.connect(self.url, application_name=name) as connection:
+            for statement in statements:
+                cursor = connection.execute(statement.encode())
+                rows += cursor.fetchall() if cursor.description else []
+        return rows
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with Server.started(tmp_path_factory.mktemp("postgres")) as server:
+        yield server
+
+
+@pytest.fixture
+def there(scene: Scene, postgres_server: Server, monkeypatch: pytest.MonkeyPatch) -> PostgresData:
+    monkeypatch.setenv("PG_BIN", str(postgres_server.programs))
+    data = PostgresData(scene, postgres_server.fresh())
+    data.write()
+    return data
+
+
+def test_a_snapshot_has_the_postgresql_database_and_brings_it_back(there: PostgresData) -> None:
+    services = there.scene.services(**there.settings)
+    kept = take_snapshot(services, snapshot_name(services, services.clock.now()), "by hand")
+    assert kept.databases == ("database.dump",)
+    there.run("DELETE FROM orders")
+    assert services.database is not None
+    services.database.restore(Path(kept.path) / kept.databases[0])
+    assert there.rows() == ALL
+    services.store.close()
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_postgresql_data_go_back_and_come_again(there: PostgresData, subject: str) -> None:
+    assert there.carry_on(there.begin(subject)).state is RollbackState.DONE
+    assert there.rows() == SUBJECTS[subject]
+    undone = there.carry_on(there.begin("undo rb-1" if subject.startswith("rows") else "snapshot " + _snapshot(there)))
+    assert undone.state is RollbackState.DONE
+    assert there.rows() == ALL
+    assert there.carry_on(there.begin(subject, FAILS)).state is RollbackState.UNDONE
+    assert there.rows() == ALL
+
+
+@pytest.mark.parametrize(
+    ("subject", "point"),
+    [
+        ("rows executor since 1", ("rollcage.core.data.capture_postgres", "_swap", 0)),
+        ("rows executor since 1", ("rollcage.core.execute.data_steps", "_refuse", 0)),
+        ("checkpoint CHK", ("rollcage.core.data.postgres", "run_script", 0)),
+        ("checkpoint CHK", ("rollcage.core.execute.data_steps", "install_capture", 0)),
+    ],
+    ids=ids,
+)
+def test_killed_within_it_a_postgresql_database_is_carried_on_too(
+    there: PostgresData, crashes: DataCrashServer, subject: str, point: tuple[object, ...]
+) -> None:
+    rollback = there.begin(subject)
+    assert crashes.run(there.scene, rollback.id, there.settings, *point)[0] == 9
+    assert there.rows() in (ALL, SUBJECTS[subject])
+    assert there.carry_on(rollback).state is RollbackState.DONE
+    assert there.rows() == SUBJECTS[subject]
+
+
+def _snapshot(data: Data) -> str:
+    from rollcage.core.clock import SystemClock
+
+    with closing(Store.open(data.scene.paths, SystemClock(), read_only=True)) as store:
+        record = store.rollback("rb-1")
+        assert record is not None
+        return record.snapshot
