@@ -15,13 +15,15 @@ _MOST_BYTES = 8_000_000
 def later_lines(mirror: Mirror, head: str, targets: Sequence[str]) -> dict[str, bytes]:
     """Return by file what the commits put in that ``head`` has and the oldest target has not, the targets left out.
 
-    ``targets`` are the newest first. At most `MOST_COMMITS` are read, the newest, and no merges. Raises GitError.
+    At most `MOST_COMMITS` are read, the newest, and no merges. Raises GitError.
     """
     if not targets:
         return {}
+    oldest = mirror.git.text("merge-base", "--octopus", *targets, ok=(0, 1)) if len(targets) > 1 else targets[0]
+    limits = [f"^{oldest}"] if oldest else []
     out = mirror.git.run(
         "-c", "core.bigFileThreshold=1m", "log", "--format=%x00%H", f"--max-count={MOST_COMMITS}", "--no-merges", "-p",
-        "-U0", "--no-renames", "--no-prefix", "--no-ext-diff", "--no-textconv", head, f"^{targets[-1]}", "--",
+        "-U0", "--no-renames", "--no-prefix", "--no-ext-diff", "--no-textconv", head, *limits, "--",
     ).out[:_MOST_BYTES]  # fmt: skip
     found: dict[str, list[bytes]] = {}
     for entry in out.split(b"\0"):

@@ -123,7 +123,9 @@ class _Search:
         self.output = ""
         """What the failing checks say; empty: none fails."""
         self.tests: set[str] = set()
-        """The parts that are tests or say how checks run."""
+        """The parts that are tests."""
+        self.set: set[str] = set()
+        """Those and the ones that say how checks run: they are as they were before the targets while more is tried."""
 
     # What is tried
 
@@ -178,10 +180,11 @@ class _Search:
         every = parts_in(mirror, self.series)
         self.parts = {part.name: part for part in every}
         commands = {word for check in self.services.settings.checks for word in check.run}
-        self.tests = {part.name for part in every if is_test(part.path) or is_check_setting(part.path, commands)}
+        self.tests = {part.name for part in every if is_test(part.path)}
+        self.set = self.tests | {part.name for part in every if is_check_setting(part.path, commands)}
         self.later = later_lines(mirror, self.head, whole.reversal.targets)
         self.kept = {wanted.part: wanted.why for wanted in needed_by(every, self.later)}
-        own_tests = {name for name in self.tests if is_test(self.parts[name].path) and self._is_new(self.parts[name])}
+        own_tests = {name for name in self.tests if self._is_new(self.parts[name])}
         if whole.passes and not self.kept and not own_tests:
             self._tell_tests(whole)
             return
@@ -190,7 +193,9 @@ class _Search:
         keeps = [closure(every, {*needed, *own_tests}), needed | own_tests, needed]
         if not self._reduce(keeps, whole):
             self._tell_tests(whole)
-            if self.output and not whole.passes and not self._reduce_copies(needed, whole):
+            if whole.passes and self.kept:
+                self._least_of_all()
+            elif self.output and not whole.passes and not self._reduce_copies(needed, whole):
                 self._one_by_one()
 
     def _failing(self) -> tuple[list[CheckSettings], str]:
@@ -215,11 +220,22 @@ class _Search:
                 if not units or tuple(sorted(units)) in seen:
                     continue
                 seen.add(tuple(sorted(units)))
-                if self._code(units) and self.passes(units):
+                if not self.tests.issuperset(units) and self.passes(units):
                     self.found.append(tuple(units))
                     self._least(units)
                     return True
         return False
+
+    def _least_of_all(self) -> None:
+        """Find the least of the whole: what seems wanted cannot all stay, but some of it may."""
+        files = self._units(set(), 0)
+        if not self.applies(files):
+            return
+        self._least(files)
+        best = self.found[-1] if self.found else files
+        finer = [hunk for file in best for hunk in self._within(file) or [file]]
+        if not set(self.kept).isdisjoint(finer) and len(finer) > 1 and self.passes(finer):
+            self._least(finer)
 
     def _reduce_copies(self, keep: set[str], whole: Candidate) -> bool:
         """Look for what passes where the bad lines are taken back also in files that they were moved or copied to."""
@@ -236,7 +252,7 @@ class _Search:
         return False
 
     def _code(self, units: Sequence[str]) -> list[str]:
-        return [unit for unit in units if unit not in self.tests]
+        return [unit for unit in units if unit not in self.set]
 
     def _least(self, units: Sequence[str]) -> None:
         """Find the least of ``units`` that passes. What was done to tests goes back meanwhile, and stays if it may.
@@ -245,18 +261,22 @@ class _Search:
         """
         if not self.output:
             return
-        tests = [unit for unit in units if unit in self.tests]
+        fixed = [unit for unit in units if unit in self.set]
 
         def does(code: tuple[str, ...]) -> bool:
-            if not self.passes([*code, *tests]):
+            if not self.passes([*code, *fixed]):
                 return False
-            self.found.append((*code, *tests))
+            self.found.append((*code, *fixed))
             return True
 
-        least = ddmin(self._code(units), does)
-        if tests and self.passes(least):
+        code = self._code(units)
+        if not self.tests.issuperset(fixed) and self.passes(fixed):
+            self.found.append(tuple(fixed))
+            return
+        least = ddmin(code, does) if code else ()
+        if fixed and self.passes(least):
             self.found.append(least)
-        elif tests and self.passes(tests):
+        elif self.tests.intersection(fixed) and self.passes(fixed):
             self.notes.append(_HIDES)
 
     def _units(self, keep: set[str], level: int) -> list[str]:
@@ -299,8 +319,9 @@ class _Search:
     def _pieces(self, hunk: str) -> list[str]:
         pieces = pieces_of(self.parts[hunk])
         self.parts.update({piece.name: piece for piece in pieces})
-        if hunk in self.tests:
-            self.tests.update(piece.name for piece in pieces)
+        for kind in (self.tests, self.set):
+            if hunk in kind:
+                kind.update(piece.name for piece in pieces)
         return [piece.name for piece in pieces]
 
     def _free_pieces(self, hunk: str) -> list[str]:
@@ -385,7 +406,7 @@ class _Search:
 _NUMBER = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^"#])*#(\d+)(\.\d+)?(@.*)?', re.DOTALL)
 """The numbers in a part's name, outside of quotes."""
 _HIDES = "taking back only its tests makes the checks pass too: the fault may be older, and what shows it goes along"
-_ONLY_TESTS = "it only changed tests or how they run: taking it back may hide a fault and not mend it"
+_ONLY_TESTS = "it only changed tests: taking it back may hide a fault and not mend it"
 
 
 def _ends(chosen: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:

@@ -31,6 +31,7 @@ _SETTINGS = re.compile(
     r"(?:^|/)(?:pyproject\.toml|setup\.cfg|tox\.ini|pytest\.ini|\.coveragerc|noxfile\.py|Makefile|package\.json|"
     r"jest\.config\.\w+|vitest\.config\.\w+|karma\.conf\.\w+|build\.gradle(?:\.kts)?|pom\.xml|CMakeLists\.txt)$"
 )
+_FILE = re.compile(rb"[\w-][\w.-]*\.\w+")
 _SHORTEST = 3
 """A shorter name is in any line by chance."""
 
@@ -55,15 +56,14 @@ def is_check_setting(path: str, commands: Collection[str] = ()) -> bool:
 
 def needed_by(parts: Sequence[Part], later: Mapping[str, bytes]) -> list[Wanted]:
     """Return which of ``parts`` the ``later`` lines, by file, name: what a part defines, or the file that it added."""
-    everything = b"\n".join(later.values())
+    named = _Named.of(b"\n".join(later.values()))
     # What later work defines for itself it does not need from here.
-    words = set(_WORD.findall(everything)) - {found[1] for found in _DEFINITION.finditer(everything)}
-    imports = b"\n".join(_IMPORT.findall(everything))
+    words = named.words - named.defined
     found = []
     for part in parts:
         if part.kind is PartKind.FILE:
-            if part.added and (why := _names_file(part.path, imports, everything)):
-                found.append(Wanted(part.name, why))
+            if part.added and (why := named.why(part.path)):
+                found.append(Wanted(part.name, f"{part.path}: later work {why} it"))
         elif names := sorted(defined(part) & words):
             listed = ", ".join(name.decode("ascii", "replace") for name in names[:3])
             found.append(Wanted(part.name, f"{part.name}: later work uses {listed}"))
@@ -72,26 +72,50 @@ def needed_by(parts: Sequence[Part], later: Mapping[str, bytes]) -> list[Wanted]
 
 def closure(parts: Sequence[Part], wanted: Collection[str]) -> set[str]:
     """Return the names of ``wanted`` parts with those that define what they use, and so on."""
-    finer = [part for part in parts if part.kind is not PartKind.FILE]
-    files = {part.name: part for part in parts if part.kind is PartKind.FILE}
-    found = set(wanted)
-    waiting = list(wanted)
     by_name = {part.name: part for part in parts}
+    added = [part for part in parts if part.kind is PartKind.FILE and part.added]
+    makers: dict[bytes, list[str]] = {}
+    for part in parts:
+        if part.kind is not PartKind.FILE:
+            for name in defined(part) | brought(part):
+                makers.setdefault(name, []).append(part.name)
+    found = set(wanted)
+    waiting = [name for name in wanted if name in by_name]
     while waiting:
-        part = by_name.get(waiting.pop())
-        if part is None:
-            continue
-        words = set(_WORD.findall(part.gone))
-        imports = b"\n".join(_IMPORT.findall(part.gone))
-        new = [other.name for other in finer if other.name not in found and (defined(other) | brought(other)) & words]
-        new += [
-            file.name
-            for file in files.values()
-            if file.name not in found and file.added and _names_file(file.path, imports, part.gone)
-        ]
-        found.update(new)
-        waiting += new
+        named = _Named.of(by_name[waiting.pop()].gone)
+        new = {maker for word in named.words for maker in makers.get(word, ())}
+        new |= {file.name for file in added if named.why(file.path)}
+        waiting += new - found
+        found |= new
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """What a text names."""
+
+    words: set[bytes]
+    defined: set[bytes]
+    imported: set[bytes]
+    files: set[bytes]
+
+    @classmethod
+    def of(cls, text: bytes) -> _Named:
+        imports = b"\n".join(_IMPORT.findall(text))
+        return cls(
+            set(_WORD.findall(text)),
+            {found[1] for found in _DEFINITION.finditer(text)},
+            set(_WORD.findall(imports)),
+            set(_FILE.findall(text)),
+        )
+
+    def why(self, path: str) -> str:
+        """Return how a file is named; empty: it is not."""
+        plain = PurePosixPath(path.strip('"'))
+        if plain.suffix and plain.name.encode("utf-8", "surrogateescape") in self.files:
+            return "names"
+        stem = plain.parent.name if plain.stem in {"__init__", "index", "mod"} else plain.stem
+        return "imports" if len(stem) > 1 and stem.encode("utf-8", "surrogateescape") in self.imported else ""
 
 
 def defined(part: Part) -> set[bytes]:
@@ -109,14 +133,3 @@ def brought(part: Part) -> set[bytes]:
     """Return the names that a part imports and that were not there before it."""
     names = {name for found in _BROUGHT.findall(part.gone) for name in _WORD.findall(found)}
     return {name for name in names - set(_WORD.findall(part.back)) if len(name) > 1}
-
-
-def _names_file(path: str, imports: bytes, text: bytes) -> str:
-    """Return why a file counts as named; empty: it is not."""
-    plain = PurePosixPath(path.strip('"'))
-    if plain.suffix and re.search(rb"(?<![\w.-])" + re.escape(plain.name.encode()) + rb"(?![\w-])", text):
-        return f"{path}: later work names it"
-    stem = plain.parent.name if plain.stem in {"__init__", "index", "mod"} else plain.stem
-    if len(stem) > 1 and re.search(rb"(?<![\w])" + re.escape(stem.encode()) + rb"(?![\w])", imports):
-        return f"{path}: later work imports it"
-    return ""

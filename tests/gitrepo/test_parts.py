@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
@@ -185,6 +186,21 @@ def test_a_part_is_found_in_the_file_as_it_is_called_now(repository: Path, mirro
     assert found == {
         "README": "100644 shop\n", "notes": "100644 good\n", "arithmetic.py": "100644 # moved\n" + ADD + MUL + DIV,
     }  # fmt: skip
+
+
+def test_all_hunks_together_and_all_pieces_give_what_was_there(repository: Path, mirror: Mirror) -> None:
+    chance = random.Random(7)  # many files in one commit: each is a case
+    words = ["def f(a):\n", "    a = 1\n", "    a = 2\n", "\n", "x\r\n", "}\n", "end"]
+    before = {f"f{number}": "".join(chance.choices(words, k=chance.randrange(1, 12))) for number in range(60)}
+    after = {name: "".join(chance.choices(words, k=chance.randrange(1, 12))) for name in before}
+    commit(repository, dict(before))
+    target = commit(repository, dict(after))
+    hunks = [part for part in parts_of(mirror, target, [target]) if part.kind is PartKind.HUNK]
+    pieces = [piece.name for hunk in hunks for piece in pieces_of(hunk) or [hunk]]
+    assert len(pieces) > len(hunks) > 60
+    wanted = {"README": "shop\n", **before}
+    for names in ([hunk.name for hunk in hunks], pieces):
+        assert texts(mirror, tree_taking_back(mirror, target, [target], names).reversal.tree) == wanted
 
 
 # What git refuses
