@@ -19,6 +19,7 @@ from .context import Context
 
 if TYPE_CHECKING:
     from ..core.config import CheckSettings
+    from ..core.gitrepo.repository import Repository
     from ..core.trust import Trusted
 
 _NETWORK = {
@@ -152,6 +153,31 @@ def _repository(context: Context) -> Iterator[Found]:
     repository = context.repository
     yield Found("repository", Status.OK, clean(str(repository.top)) + (" (bare)" if repository.is_bare else ""))
     yield from _local_disk("repository", repository.common_dir)
+    from ..core.gitrepo.partial import promisors
+
+    remotes = promisors(repository)
+    if remotes:
+        detail = f"is a partial clone: what is missing is fetched from {clean(', '.join(remotes))} when it is needed"
+        mend = "make it whole, to work offline too: git fetch --refetch --no-filter"
+        yield Found("repository", Status.WARNING, detail, mend)
+    yield from _filters(repository)
+
+
+def _filters(repository: Repository) -> Iterator[Found]:
+    """A required filter without its program lets no file be written: git would refuse in the middle."""
+    keys = repository.git.run("config", "--get-regexp", r"^filter\..*\.required$", ok=(0, 1)).out.decode(
+        errors="replace"
+    )
+    for line in keys.splitlines():
+        name = line.partition(" ")[0].removeprefix("filter.").removesuffix(".required")
+        for kind in ("process", "smudge"):
+            command = repository.git.text("config", "--default", "", "--get", f"filter.{name}.{kind}").split()
+            if command and shutil.which(command[0]) is None:
+                detail = f"filter {clean(name)} is required, and its program {clean(command[0])} is not there"
+                yield Found(
+                    "repository", Status.FAULT, detail, f"install it, or git config --unset filter.{name}.required"
+                )
+                return
 
 
 def _local_disk(name: str, path: Path) -> Iterator[Found]:

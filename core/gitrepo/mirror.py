@@ -20,6 +20,7 @@ from filelock import FileLock
 from ..errors import StoreError
 from ..text import clean
 from .git import Git, revision
+from .partial import fill, promisors
 from .paths import quoted
 from .repository import Repository
 
@@ -61,7 +62,7 @@ class Mirror:
     def ensure(self) -> None:
         """Create the mirror, or mend one that is half made, damaged or whose user's repository moved. Idempotent.
 
-        Raises StoreError if it cannot be written.
+        Raises StoreError if it cannot be written, RefusedError ``partial_clone`` where objects cannot be had.
         """
         with self._locked():
             lay_out(
@@ -71,6 +72,8 @@ class Mirror:
             )
             self._follow_shallow()
         self._sweep()
+        if promisors(self.repository):
+            fill(self)
 
     @contextmanager
     def workspace(self) -> Iterator[Path]:
@@ -111,7 +114,9 @@ class Mirror:
                 pack = str(self.objects / "pack" / "pack")
                 durably = ("-c", "core.fsync=all")
                 revisions = "".join([*(f"{sha}\n" for sha in new.values()), *(f"^{oid}\n" for oid in kept.values())])
-                packing = ("pack-objects", "--quiet", "--revs", "--non-empty", pack)
+                # Of a partial clone only what is here can be kept; the rest its remote has.
+                partly = ("--missing=allow-any",) if promisors(self.repository) else ()
+                packing = ("pack-objects", "--quiet", "--revs", "--non-empty", *partly, pack)
                 self.git.run(*durably, *packing, stdin=revisions.encode())
                 updates = "".join(f"update {ref} {sha}\n" for ref, sha in new.items())
                 self.git.run(*durably, "update-ref", "--stdin", stdin=updates.encode())
@@ -134,6 +139,8 @@ class Mirror:
         kept = self.git.run("for-each-ref", "--format=%(refname:lstrip=-1)", f"{KEPT_REFS}/engine").out.decode().split()
         if ours == theirs and heads <= set(kept):
             return False
+        if promisors(repository):
+            fill(self)
         self.keep_all([*dict.fromkeys(theirs.values()), *sorted(heads)], "engine")
         gone = [b"delete %s/%s\n" % (BRANCHES.encode(), name) for name in ours.keys() - theirs.keys()]
         # In two goes: git makes no branch a/b in the one that removes the branch a.

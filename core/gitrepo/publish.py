@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from ..errors import RefusedError
+from ..errors import GitError, RefusedError
 from ..text import clean
 from .attempt import Attempt
 from .entries import Change, changes, read_index
-from .examine import examine
+from .examine import examine, named
 from .follow import would_follow
 from .git import Git
 from .index_lock import exclusive, is_rollcages, wait_until_unlocked
@@ -24,7 +24,7 @@ from .mirror import Mirror
 from .publication import Publication, Record, worktree_name, worktrees_of
 from .ref_transaction import branch_moved
 from .repository import Repository, Worktree
-from .view import look
+from .view import View, as_checked_out, look
 from .working_files import place
 
 __all__ = ["Publication", "Record", "plan_publication", "publish", "state_of"]
@@ -38,7 +38,7 @@ def plan_publication(
     """Return the publication of ``new`` (a commit in the mirror) over ``old``; changes nothing of the user's.
 
     Raises RefusedError: ``branch_moved``, ``operation_in_progress``, ``index_locked``, ``overlap`` (naming the files),
-    ``submodule``, ``not_writable``. A branch that is checked out nowhere is no obstacle.
+    ``submodule``, ``not_writable``, ``filter``. A branch that is checked out nowhere is no obstacle.
     """
     tip = repository.tip(branch)
     if tip != old:
@@ -50,7 +50,9 @@ def plan_publication(
         wait_until_unlocked(worktree.git_dir, _PLAN_WAIT_S)
         _check_writable(worktree, changed)
         with look(worktree.path, mirror) as view:
-            would_follow(view, index, examine(view, index, changed), old, new)
+            standing = examine(view, index, changed)
+            _check_filters(view, set(changed) - set(standing.held))
+            would_follow(view, index, standing, old, new)
     return Publication(branch, old, new, tuple(worktree_name(worktree) for worktree in worktrees), message)
 
 
@@ -109,6 +111,27 @@ def _has_followed(worktree: Worktree, changed: Sequence[Change]) -> bool:
     entries = read_index(Git(worktree.path), {}, frozenset(change.path for change in changed))
     staged = {path: lines[0].entry for path, lines in entries.items()}
     return not changed or any(staged.get(change.path) != change.old for change in changed)
+
+
+def _check_filters(view: View, changed: Iterable[Change]) -> None:
+    """Refuse where a filter of the user's (LFS, say) cannot make a file: git would find out halfway.
+
+    A filter that is not required and fails leaves what is in the commit, as with git itself.
+    """
+    wanted = {change.path: change.new for change in changed if change.new is not None and change.new.is_regular}
+    listed = b"".join(path + b"\0" for path in sorted(wanted))
+    answers = view.git.run("check-attr", "-z", "--stdin", "filter", stdin=listed).out.split(b"\0") if wanted else []
+    for path, _, name in zip(answers[0::3], answers[1::3], answers[2::3], strict=False):
+        if name not in {b"unspecified", b"unset", b"set"}:
+            try:
+                as_checked_out(view, path, wanted[path].oid)
+            except GitError as error:
+                said = clean(error.stderr or str(error), limit=200)
+                raise RefusedError(
+                    "filter",
+                    f"the filter {clean(name.decode(errors='replace'))} cannot make {named([path])} in "
+                    f"{clean(str(view.top))}: {said}; install its program, or connect if it has to fetch",
+                ) from error
 
 
 def _check_writable(worktree: Worktree, changed: Sequence[Change]) -> None:

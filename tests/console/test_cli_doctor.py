@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from rollcage.console import examination
+from tests.conftest import git
 from tests.console.cli_support import Rollcage, runner
 
 
@@ -112,3 +113,15 @@ def test_a_mistyped_rule_is_a_warning(rollcage: Rollcage, repository: Path) -> N
     trusted(rollcage, repository, "rules: {memory_usge: {warning: 3 GB}}\n")
     warnings = [record for record in rollcage("doctor", "--json").records if record["status"] == "warning"]
     assert any("memory_usage" in record["mend"] for record in warnings)
+
+
+def test_a_required_filter_without_its_program_is_a_fault_and_a_partial_clone_is_told(
+    rollcage: Rollcage, repository: Path
+) -> None:
+    git(repository, "config", "filter.big.required", "true")
+    git(repository, "config", "filter.big.smudge", "no-such-program %f")
+    assert "no-such-program" in faults(rollcage)["repository"]["detail"]
+    git(repository, "config", "filter.big.smudge", "cat")
+    git(repository, "config", "remote.origin.promisor", "true")
+    assert faults(rollcage) == {}
+    assert "partial clone" in rollcage("doctor").out

@@ -380,6 +380,77 @@ def test_a_submodule_goes_back_with_a_publication_that_fails(tmp_path: Path, rep
     assert status(here.top) == ""
 
 
+def filtered(tmp_path: Path, smudge: str) -> World:
+    """Return a world with files under a filter as LFS is: required, a pointer in the commit, the content on disk."""
+    config = {"filter_big_required": "true", "filter_big_clean": "sed s/content/pointer/", "filter_big_smudge": smudge}
+    old = {".gitattributes": "*.bin filter=big\n", "a.bin": "content 2\n", "b.bin": "content 2\n", "c": "same"}
+    return world(tmp_path, old, {"a.bin": "pointer 1\n", "b.bin": "pointer 1\n"}, **config)
+
+
+def test_files_under_a_required_filter_get_their_content_and_an_edit_of_one_stays(tmp_path: Path) -> None:
+    here = filtered(tmp_path, "sed s/pointer/content/")
+    write(here.top, {"b.bin": "content 1\n", "c": "mine"})
+    here.publish()
+    assert (here.top / "a.bin").read_text() == (here.top / "b.bin").read_text() == "content 1\n"
+    assert git(here.top, "show", "HEAD:a.bin") == "pointer 1"
+    assert status(here.top) == " M c"
+
+
+def test_without_the_program_of_a_required_filter_it_is_refused_beforehand(tmp_path: Path) -> None:
+    here = filtered(tmp_path, "no-such-program")
+    before = picture(here.top)
+    assert refusal(here) == "filter"
+    assert picture(here.top) == before
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"core_untrackedCache": "true"},
+        {"index_version": "4"},
+        {"core_fsmonitor": "/bin/true"},  # which says that nothing ever changes
+        {"core_fileMode": "false"},
+        {"core_ignoreCase": "true"},
+        {"core_preloadIndex": "true", "index_threads": "2", "checkout_workers": "4"},
+    ],
+    ids=lambda config: next(iter(config)),
+)
+def test_whatever_is_configured_edits_stay_and_all_else_follows(tmp_path: Path, config: dict[str, str]) -> None:
+    here = world(tmp_path, {"calc": BAD, "plain": BAD, "Other": "1\n"}, {"calc": LINES, "plain": LINES}, **config)
+    write(here.top, {"calc": edited(BAD, 15, "mine"), "Other": "mine\n", "note": "n"})
+    git(here.top, "status")  # fills caches
+    here.publish()
+    assert (here.top / "calc").read_text() == edited(LINES, 15, "mine")
+    assert (here.top / "plain").read_text() == LINES
+    assert (here.top / "Other").read_text() == "mine\n"
+    git(here.top, "config", "--unset-all", next(iter(config)).replace("_", "."))
+    assert status(here.top) == " M Other\n M calc\n?? note"
+
+
+def test_a_sha256_repository_follows_with_its_edits(tmp_path: Path) -> None:
+    top = tmp_path / "shop"
+    git(tmp_path, "init", "-q", "-b", "main", "--object-format=sha256", str(top))
+    write(top, {"calc": BAD, "gone": LINES})
+    git(top, "add", ".")
+    git(top, "commit", "-q", "-m", "start")
+    here = over(top, tmp_path, {"calc": LINES, "gone": None, "named": LINES})
+    write(top, {"calc": edited(BAD, 15, "mine"), "gone": edited(LINES, 2, "mine")})
+    here.publish()
+    assert status(top) == " M calc\n M named"
+
+
+def test_a_shallow_clone_follows(tmp_path: Path) -> None:
+    here = world(tmp_path, {"calc": LINES}, {})
+    for text in (BAD, BAD + "more\n"):
+        write(here.top, {"calc": text})
+        git(here.top, "commit", "-q", "-a", "-m", "change")
+    git(tmp_path, "clone", "-q", "--depth=2", f"file://{here.top}", "shallow")
+    shallow = over(tmp_path / "shallow", tmp_path / "again", {"calc": LINES + "more\n"})
+    shallow.publish()
+    assert status(shallow.top) == ""
+    assert (shallow.top / "calc").read_text() == LINES + "more\n"
+
+
 def test_a_split_index_follows(tmp_path: Path) -> None:
     here = world(tmp_path, {"calc": BAD, "other": "1"}, {"calc": LINES}, core_splitIndex="true")
     git(here.top, "update-index", "--split-index")
