@@ -43,19 +43,22 @@ class DataWay:
 def find_data_way(services: Services, diagnosis: Diagnosis, targets: Sequence[str], agents: Sequence[str]) -> DataWay:
     """Return how the database goes back when ``targets`` are taken back and ``agents`` are those in trouble.
 
-    What is damaged is `Diagnosis.reach.tables`: tables, or the database checks that found errors. Raises StoreError.
+    What is damaged is `Diagnosis.reach.tables`: tables, or the database checks that found errors. What those of another
+    incident found meanwhile is mended along where taking back these agents' rows is seen to do it, and by nothing
+    else: it may be somebody else's fault. Raises StoreError.
     """
     if services.database is None or services.settings.database is None:
         return DataWay("none")
     migrations = _migrations(services, targets)
     damaged = diagnosis.reach.tables
-    if not damaged and not migrations:
-        return DataWay("same")
+    elsewhere = damaged or _found_elsewhere(services)
     why = ""
-    if damaged and not migrations:
-        way, why = _by_rows(services, diagnosis, targets, agents)
+    if elsewhere and not migrations:
+        way, why = _by_rows(services, diagnosis, elsewhere, targets, agents)
         if way is not None:
             return way
+    if not damaged and not migrations:
+        return DataWay("same")
     has_down = bool(migrations) and services.settings.database.down is not None
     down = DataWay("goes_back", "down", "taken back by database.down: " + clean(", ".join(migrations), limit=200))
     if has_down and not damaged:
@@ -83,19 +86,21 @@ def way_to_undo(services: Services, rollback: Rollback) -> str:
 
 
 def _by_rows(
-    services: Services, diagnosis: Diagnosis, targets: Sequence[str], agents: Sequence[str]
+    services: Services, diagnosis: Diagnosis, damaged: Sequence[str], targets: Sequence[str], agents: Sequence[str]
 ) -> tuple[DataWay | None, str]:
     """Return the way by taking rows back, or why there is none; tried in a transaction that is rolled back."""
-    capture = services.database.capture if services.database is not None else None
-    if capture is None or not agents:
+    database, settings = services.database, services.settings.database
+    capture = database.capture if database is not None else None
+    if database is None or settings is None or capture is None or not agents:
         return None, ""
     try:
-        unseen = _not_recorded(services, capture, diagnosis.reach.tables)
+        unseen = _not_recorded(services, capture, damaged)
         if unseen:
             return None, f"rows of {', '.join(unseen)} are not recorded"
         began = _began(services, diagnosis, targets)
         scope = Scope(agents=tuple(agents), since=capture.first_since(began) if began is not None else 1)
         trial = capture.take_back(scope, _TRIAL, trial=True)
+        now = {answer.name: answer.count or 0 for answer in database.check_errors()}
     except RollcageError as problem:
         return None, str(problem)
     who = clean(", ".join(agents), limit=100)
@@ -103,7 +108,8 @@ def _by_rows(
         return None, f"the rows of {who} cannot be taken back: {trial.conflicts[0]}"
     if not trial.rows:
         return None, f"no rows of {who} were recorded since"
-    still = [check.name for check in trial.checks if check.count]
+    meant = {check.name for check in settings.checks if check.name in damaged or _names_any(check.sql, damaged)}
+    still = [each.name for each in trial.checks if (each.count or 0) > (0 if each.name in meant else now[each.name])]
     if still:
         return None, f"with the rows of {who} taken back {', '.join(still)} would still find errors"
     others = f"; {trial.unattributed:,} changes by nobody known stay" if trial.unattributed else ""
@@ -139,6 +145,17 @@ def _not_recorded(services: Services, capture: RowCapture, damaged: Sequence[str
     about = {table for name in damaged for table in tables if table == name or _names(checks.get(name, ""), table)}
     missing = sorted(table for table in about if table.lower() not in recorded)
     return missing if about else sorted(damaged)
+
+
+def _found_elsewhere(services: Services) -> tuple[str, ...]:
+    """Return the database checks that found errors in incidents that are open."""
+    findings = [finding for incident in services.store.incidents(open_only=True) for finding in incident.findings]
+    signals = [signal for each in findings if each.rule == "data_consistency" for signal in each.signals]
+    return tuple(dict.fromkeys(name for signal in signals for name, count in signal.attrs.items() if count))
+
+
+def _names_any(sql: str, tables: Sequence[str]) -> bool:
+    return any(_names(sql, table) for table in tables)
 
 
 def _names(sql: str, table: str) -> bool:

@@ -13,7 +13,18 @@ import pytest
 from rollcage.core.data.capture_sqlite import writing_as
 from rollcage.core.execute.capture import install_capture
 from rollcage.core.execute.checkpoints import take_checkpoint
-from rollcage.core.model import Diagnosis, Reach, Rollback, RollbackState, Step, StepState
+from rollcage.core.model import (
+    Diagnosis,
+    Finding,
+    Reach,
+    Rollback,
+    RollbackState,
+    Severity,
+    Signal,
+    SignalKind,
+    Step,
+    StepState,
+)
 from rollcage.core.plan.data_way import DataWay, find_data_way, way_to_undo
 from rollcage.core.services import Services
 from tests.conftest import git
@@ -96,6 +107,20 @@ def test_rows_that_do_not_mend_it_or_conflict_are_no_way(world: World) -> None:
     way = world.way("sad")
     assert way.effect == "no_way_back"
     assert "planner wrote it since" in way.words
+
+
+def test_damage_of_another_incident_is_mended_along_only_by_these_agents_rows(world: World) -> None:
+    now = world.services.clock.now()
+    signal = Signal(now, "", SignalKind.DATA, "data_consistency", 1.0, attrs={"sad": 1.0})
+    finding = Finding(now, "data_consistency", "", Severity.WARNING, "damaged", "data", now, 1.0, (signal,))
+    other = incident_of(world.services)
+    world.services.store.save_incident(replace(other, findings=(finding,)))
+    world.write("planner", "INSERT INTO orders VALUES (1, -5)")
+    world.write("executor", "INSERT INTO orders VALUES (2, 5)")
+    assert world.way() == DataWay("same")
+    world.write("planner", "DELETE FROM orders WHERE id = 1")
+    world.write("executor", "INSERT INTO orders VALUES (3, -1)")
+    assert world.way().subject == "rows executor since 1"
 
 
 def test_tables_that_are_not_recorded_are_no_way(scene: Scene, bad: str) -> None:
