@@ -107,12 +107,14 @@ def _rewriting(goal: str) -> list[PlanStep]:
     ]
 
 
-def undo_steps(*, database: str = "", reset: Sequence[str] = (), push: str = "") -> list[PlanStep]:
+def undo_steps(*, code: bool = True, database: str = "", reset: Sequence[str] = (), push: str = "") -> list[PlanStep]:
     """Return the steps that turn a rollback round: the agents stand by while the branch moves.
 
-    What the rollback did beside is turned round as well: the ``database``, the agents ``reset``, the ``push``.
+    What the rollback did beside is turned round as well: the ``database``, the agents ``reset``, the ``push``; one
+    that changed no ``code`` did nothing else.
     """
-    steps = [step(name) for name in ("stand_by", "still_valid", "snapshot", "commit", "publish")]
+    names = ("stand_by", "still_valid", "snapshot", "commit", "publish") if code else ("stand_by", "snapshot")
+    steps = [step(name) for name in names]
     given = "give {} back what was taken from it: locks, messages, hand-overs and its own branches"
     steps += [replace(step("reset_agent", agent), does=given.format(agent)) for agent in reset]
     if database:

@@ -136,6 +136,6 @@ def _restart_only(plan: RecoveryPlan) -> list[str]:
     names = {each.name for each in plan.steps}
     if {"commit", "publish"} & names or plan.tree is not None or plan.targets:
         problems.append("it only restarts, so it must not change code")
-    if "restart_agent" not in names:
+    if not names & {"restart_agent", "database"}:
         problems.append("it restarts nobody")
     return problems

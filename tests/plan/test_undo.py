@@ -10,7 +10,7 @@ import pytest
 
 from rollcage.core.errors import RefusedError, UsageError
 from rollcage.core.execute.runner import carry_out, start_rollback, work_for
-from rollcage.core.model import Rollback, RollbackState, Step, StepState
+from rollcage.core.model import OptionType, Rollback, RollbackState, Step, StepState
 from rollcage.core.plan.undo import find_undo, plan_undo
 from rollcage.core.plan.validate import validate_recovery_plan
 from rollcage.core.services import Services
@@ -148,7 +148,7 @@ def test_the_database_the_agents_and_the_remote_are_turned_round_too(begun: Scen
     assert carry_on(begun).state is RollbackState.DONE
     for push, sent in (("ask", ["origin"]), ("never", [])):
         services = begun.services(push=push)
-        record = done(services, step("reset_agent", "executor"), step("database", "rows"), step("push", "origin"))
+        record = done(services, step("reset_agent", "executor"), step("database", "down"), step("push", "origin"))
         plan = plan_undo(services, record, "undo")
         names = [(each.name, each.subject) for each in plan.steps]
         assert ("reset_agent", "executor") in names
@@ -156,6 +156,10 @@ def test_the_database_the_agents_and_the_remote_are_turned_round_too(begun: Scen
         assert [subject for name, subject in names if name == "push"] == sent
         assert plan.database.startswith(f"restored to {record.snapshot}, as before rb-1")
         assert validate_recovery_plan(plan).problems == ()
+        services.store.save_step(replace(step("database", "rows executor since 7"), number=91))
+        assert ("database", "undo rb-1") in [
+            (each.name, each.subject) for each in plan_undo(services, record, "undo").steps
+        ]
         services.store.close()
 
 
@@ -175,7 +179,16 @@ def test_a_branch_that_went_back_itself_gets_a_new_commit_with_what_was_there(
 def test_a_mere_restart_says_that_there_is_nothing_to_turn_round(begun: Scene) -> None:
     services = begun.services()
     record = replace(done(services), id="rb-7", head_after="", state=RollbackState.DONE)
+    services.store.save_rollback(record)
     services.store.save_step(replace(step("restart_agent", "executor"), rollback="rb-7", number=1))
     with pytest.raises(UsageError, match="rb-7 only restarted executor: it changed neither code nor data"):
+        plan_undo(services, record, "undo")
+    services.store.save_step(replace(step("database", "rows executor since 7"), rollback="rb-7", number=2))
+    plan = plan_undo(services, record, "undo")
+    assert [each.name for each in plan.steps] == ["stand_by", "snapshot", "database", "verify", "resume_others"]
+    assert (plan.type, plan.tree) == (OptionType.RESTART_ONLY, None)
+    assert validate_recovery_plan(plan).problems == ()
+    services.store.save_rollback(replace(record, id="rb-8", kind="undo", of="rb-7"))
+    with pytest.raises(UsageError, match="rb-7 is turned round already, by rb-8"):
         plan_undo(services, record, "undo")
     services.store.close()
