@@ -29,6 +29,8 @@ MOST_CANDIDATES = 5_000
 """Commits since the last good one that are searched."""
 WINDOW = 20
 """Commits that are suspects where no good one is known and no check tells."""
+NEWEST = 50
+"""Commits that are suspects where no check fails: that the checks pass clears none of them of a leak."""
 EARLIER = 100
 """Earlier incidents whose culprits count as evidence."""
 
@@ -325,9 +327,9 @@ def _narrowed(
 
 def _by_evidence(case: _Case, head: str) -> Diagnosis:
     """Without a check to run, evidence alone ranks; nobody acts on it alone, but a restart may be enough."""
-    services, incident, history = case.services, case.incident, case.history(head)
-    good = _newest_good(services, history)
-    suspects = case.rank(history[: max(good if good is not None else min(len(history), WINDOW), 1)])
+    services, incident = case.services, case.incident
+    listed = commits(services.mirror, head, limit=NEWEST, first_parent=False)
+    suspects = case.rank(attributed(services, listed))
     step = step_at(services, incident.agent, case.onset)
     judged = verdict_without_check(incident, suspects, case.onset, step=step)
     return case.diagnosis(
@@ -347,12 +349,6 @@ def _whose_merge(services: Services, commit: Commit) -> Commit:
     brought = commits(services.mirror, commit.sha, since=commit.parents[0], limit=200, first_parent=False)
     agents = {each.agent for each in attributed(services, brought) if each.sha != commit.sha}
     return replace(commit, agent=agents.pop()) if len(agents) == 1 else commit
-
-
-def _newest_good(services: Services, history: Sequence[Commit]) -> int | None:
-    """Return the index of the newest commit in ``history`` that is marked good for the checks as they are now."""
-    good = set(services.store.good_commits(services.checks.checks_hash))
-    return next((index for index, commit in enumerate(history) if commit.sha in good), None)
 
 
 def _lasting(incident: Incident) -> list[Finding]:

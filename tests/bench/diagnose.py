@@ -19,16 +19,17 @@ from rollcage.core.config import Settings
 from rollcage.core.diagnose.suspects import rank
 from rollcage.core.gitrepo.history import commits
 from rollcage.core.gitrepo.mirror import Mirror
-from rollcage.core.gitrepo.rehearse import rehearse_reverts
+from rollcage.core.gitrepo.rehearse import Reversal, rehearse_reverts
 from rollcage.core.gitrepo.repository import Repository
 from rollcage.core.gitrepo.snapshot import take
+from rollcage.core.model import Suspect
 from rollcage.core.services import attributed, open_services
 from rollcage.core.store.identity import identify
 from rollcage.core.store.store import Store
 from tests.conftest import git
 
 from .history import FILES_A_FOLDER, make_history
-from .measure import Row, interleaved, timed
+from .measure import Row, environment, interleaved, timed
 
 COMMITS, FOLDERS, SUSPECTS, DIRTY = 100_000, 400, 500, 100
 RUNS = 5
@@ -65,13 +66,9 @@ def measure(place: Path) -> list[Row]:
 
 
 def _ranking(top: Path) -> float:
-    """Return the seconds to list and rank the suspects, in a process that has done nothing else with them."""
-    with tempfile.TemporaryDirectory() as state:
-        os.environ["ROLLCAGE_STATE_DIR"], before = state, os.environ.get("ROLLCAGE_STATE_DIR", "")
-        try:
-            return _rank_in(top)
-        finally:
-            os.environ["ROLLCAGE_STATE_DIR"] = before
+    """Return the seconds to list and rank the suspects, with a state that was just made."""
+    with tempfile.TemporaryDirectory() as state, environment({"ROLLCAGE_STATE_DIR": state}):
+        return _rank_in(top)
 
 
 def _rank_in(top: Path) -> float:
@@ -80,7 +77,7 @@ def _rank_in(top: Path) -> float:
     store = Store.open(paths, SystemClock())
     try:
         services = open_services(repository, paths, store, Settings(), "", SystemClock())
-        found = []
+        found = list[Suspect]()
 
         def work() -> None:
             listed = attributed(services, commits(services.mirror, repository.tip("main") or "", limit=SUSPECTS))
@@ -99,7 +96,7 @@ def _rehearsal(place: Path, top: Path, targets: Sequence[str]) -> float:
     with tempfile.TemporaryDirectory(dir=place) as folder:
         mirror = Mirror(Repository.discover(top), Path(folder) / "mirror.git")
         mirror.ensure()
-        found = []
+        found = list[Reversal]()
         took = timed(lambda: found.extend(rehearse_reverts(mirror, targets[0], targets)))
     if len({each.tree for each in found if each.tree}) != len(targets):
         raise RuntimeError("not every revert has a tree of its own")
@@ -140,8 +137,8 @@ def _snapshots(place: Path, top: Path, *, runs: int = RUNS, warm_up: int = 1) ->
 
             def work() -> None:
                 shutil.copyfile(top / ".git" / "index", index)
-                environment = {**os.environ, "GIT_INDEX_FILE": str(index)}
-                subprocess.run(["git", "add", "-A"], cwd=top, env=environment, check=True)
+                variables = {**os.environ, "GIT_INDEX_FILE": str(index)}
+                subprocess.run(["git", "add", "-A"], cwd=top, env=variables, check=True)
 
             return timed(work)
 
