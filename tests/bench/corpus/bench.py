@@ -70,7 +70,7 @@ def report(scores: Scores) -> list[Row]:
     print("\n".join(table(scores, list(KINDS))))
     guilty = [each for each in ours if each.guilty]
     plain = {each.name: each.search for each in theirs}
-    found = [each for each in guilty if each.name in plain and each.kind not in {"unbuildable_culprit", "never_good"}]
+    found = [each for each in guilty if each.name in plain and each.kind != "never_good"]
     named, hit, all_of_them = (sum(getattr(each, what) for each in guilty) for what in ("named", "hit", "guilty"))
     low = sum(each.risk in {"LOW", "MEDIUM"} for each in guilty if each.right)
     print(

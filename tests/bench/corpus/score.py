@@ -13,6 +13,9 @@ from .cases import Case
 from .faults import judge
 from .packages import Files
 
+NOT_TO_BE_TOLD = frozenset({"unbuildable_culprit"})
+"""Kinds whose culprit no test can tell: whoever is named for sure is named wrongly."""
+
 
 @dataclass(slots=True)
 class Score:
@@ -97,6 +100,9 @@ def judge_tree(score: Score, case: Case, head: Files, result: Files) -> None:
 
 def judge_culprits(score: Score, case: Case, named: Sequence[str]) -> None:
     """Count who was named, who is guilty, and who of them was named, or the merge that brought nothing else."""
+    if case.kind in NOT_TO_BE_TOLD:
+        score.named = len(set(named))
+        return
     score.named, score.guilty = len(set(named)), len(case.culprits)
     score.hit = sum(one in named or case.aliases.get(one) in named for one in case.culprits)
 
