@@ -16,6 +16,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -27,6 +28,9 @@ from .mirror import Mirror, lay_out
 from .objects import read_commits, read_trees
 from .rehearse import make_commit
 
+_ALIKE = 0.5
+"""Two trees of which one has more than twice as many files as the other are not alike."""
+_NUL = b"\0"
 _OTHER_PROCESSES_S = 0.1
 """How often to look whether another process has given a slot back; within this process waiters are woken."""
 
@@ -47,13 +51,13 @@ class ScratchPool:
         attribute of the user's configuration has a say: LFS pointers stay pointers. Raises GitError if there is no
         such commit, StoreError if the folder cannot be written.
         """
-        (tree,) = read_trees(self._mirror, [commit_or_tree])
-        commit = self._commit_of(commit_or_tree, tree)
+        commit, tree = self._resolved(commit_or_tree)
+        entries = _entries(self._mirror, tree)
         with _clear_errors(self._root):
-            slot, lock = self._free_slot()
+            slot, lock = self._free_slot(tree, entries.count(_NUL))
         try:
             with _clear_errors(self._root):
-                slot.prepare(tree, commit)
+                slot.prepare(tree, commit, entries)
             yield slot.tree
         finally:
             slot.leave()
@@ -61,20 +65,31 @@ class ScratchPool:
             with self._given_back:
                 self._given_back.notify()
 
-    def _commit_of(self, commit_or_tree: str, tree: str) -> str:
-        found = read_commits(self._mirror, [commit_or_tree]).get(commit_or_tree)
-        return found.sha if found else make_commit(self._mirror, tree, [], "rehearsed", datetime.fromtimestamp(0, UTC))
+    def _resolved(self, name: str) -> tuple[str, str]:
+        """Return commit and tree; of a tree that has no commit, one is made. Raises GitError."""
+        found = read_commits(self._mirror, [name]).get(name)
+        if found is not None:
+            return found.sha, found.tree
+        (tree,) = read_trees(self._mirror, [name])
+        return make_commit(self._mirror, tree, [], "rehearsed", datetime.fromtimestamp(0, UTC)), tree
 
-    def _free_slot(self) -> tuple[_Slot, FileLock]:
+    def _free_slot(self, tree: str, files: int) -> tuple[_Slot, FileLock]:
+        """Wait for a slot; of several that are free, the one whose files are most like those wanted."""
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
         while True:
-            for number in range(1, self._size + 1):
+            slots = {number: _Slot(self._mirror, self._root / str(number)) for number in range(1, self._size + 1)}
+            for number in sorted(slots, key=lambda number: slots[number].distance(tree, files)):
                 lock = FileLock(self._root / f"{number}.lock", thread_local=False)
                 with contextlib.suppress(Timeout):
                     lock.acquire(blocking=False)
-                    return _Slot(self._mirror, self._root / str(number)), lock
+                    return slots[number], lock
             with self._given_back:
                 self._given_back.wait(_OTHER_PROCESSES_S)
+
+
+@lru_cache(maxsize=4)
+def _entries(mirror: Mirror, tree: str) -> bytes:
+    return mirror.git.run("ls-tree", "-r", "-z", "--full-tree", revision(tree)).out
 
 
 @contextmanager
@@ -94,18 +109,32 @@ class _Slot:
         self.tree = folder / "tree"
         self._git_dir = folder / "trusted.git"
         self._used = folder / "in-use"
+        self._about = folder / "about"
 
-    def prepare(self, tree: str, commit: str) -> None:
+    def distance(self, tree: str, files: int) -> tuple[int, float]:
+        """Return how much would have to be written to make it ``tree``, which has so many files; a guess, to choose by.
+
+        The same tree, then about as many files, then none yet, then quite another number of them: so the tree that a
+        canary empties does not take the place of the one that the search goes on in.
+        """
+        try:
+            there, _, count = self._about.read_text().partition(" ")
+            ratio = abs(int(count) - files) / max(int(count), files, 1)
+        except (OSError, ValueError):
+            return 2, 0.0
+        return (0 if there == tree else 1 if ratio < _ALIKE else 3), ratio
+
+    def prepare(self, tree: str, commit: str, entries: bytes) -> None:
         """Mark the slot as used and make ``self.tree`` exactly ``tree``; what cannot be mended is made anew."""
         if self._used.exists():  # its last user died, and its processes may still write there
             self._discard()
         self._mark()
         try:
-            self._check_out(tree, commit)
+            self._check_out(tree, commit, entries)
         except (OSError, GitError, RecursionError):
             self._discard()
             self._mark()
-            self._check_out(tree, commit)
+            self._check_out(tree, commit, entries)
 
     def leave(self) -> None:
         """Say that its user left it in good order."""
@@ -116,17 +145,17 @@ class _Slot:
         self._folder.mkdir(mode=0o700, exist_ok=True)
         os.close(os.open(self._used, os.O_CREAT | os.O_WRONLY, 0o777))
 
-    def _check_out(self, tree: str, commit: str) -> None:
+    def _check_out(self, tree: str, commit: str, entries: bytes) -> None:
         if not (self._git_dir / "index").exists():
             self._clone("sha1" if len(tree) == 40 else "sha256")
         if self.tree.is_symlink():  # its last user put it there: never followed
             raise NotADirectoryError(f"{self.tree} is a symbolic link")
-        entries = self._mirror.git.run("ls-tree", "-r", "-z", "--full-tree", revision(tree)).out
         fresh_mode = stat.S_IMODE(self._used.stat().st_mode)  # what the umask leaves
         _prune(os.fsencode(self.tree), _wanted(entries), fresh_mode)
         git = Git(self._git_dir, bare=True, isolated=True)
         git.run(f"--work-tree={self.tree}", "-c", "core.fsync=none", "read-tree", "--reset", "-u", tree)
-        git.run("update-ref", "--no-deref", "HEAD", commit)
+        (self._git_dir / "HEAD").write_text(f"{commit}\n")  # detached: nobody else uses this git directory
+        self._about.write_text(f"{tree} {entries.count(_NUL)}")
         # A plain copy, made afresh each time: nothing that the last user did to it lives on.
         shutil.copytree(self._git_dir, self.tree / ".git")
 
