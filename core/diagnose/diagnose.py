@@ -183,7 +183,8 @@ def _by_checks(case: _Case, head: str, failing: Sequence[CheckSettings], progres
     suspects = field.suspects or case.rank(case.history(head))
     if found.culprits:
         return _confirmed(case, head, field, suspects, found, runs, prober.flakiness())
-    if found.open is not None and len(found.open.candidates) > 1 and not case.limit.is_set():
+    unsure = found.open
+    if unsure is not None and len(unsure.candidates) > unsure.contradicted and not case.limit.is_set():
         return _narrowed(case, head, suspects, found, runs, prober.flakiness())
     return case.cannot_tell(head, [*found.reasons, *doubts], suspects, runs, found.last_good)
 
@@ -313,9 +314,10 @@ def _narrowed(
     sure = [confidence([proof], mixed=mixed, runs=judged) for proof in proofs]
     left = [replace(suspect, probability=each) for suspect, each in zip(left, sure, strict=True)]
     left.sort(key=lambda suspect: -suspect.probability)
+    many = f"one of {len(left)} commits, likeliest " if len(left) > 1 else ""
     return case.diagnosis(
         Verdict.ASK,
-        f'one of {len(left)} commits, likeliest {left[0].sha[:12]} "{left[0].summary}": {found.reasons[0]}',
+        f'{many}{left[0].sha[:12]} "{left[0].summary}": {found.reasons[0]}',
         head=head,
         suspects=tuple(left),
         runs=runs,

@@ -67,6 +67,8 @@ class SearchResult:
     """Why there is no confirmed culprit; empty where there is one."""
     probabilities: Mapping[str, float] = field(default_factory=dict)
     """Of all that were candidates, given what was seen."""
+    contradicted: bool = False
+    """A commit failed and passed, so that nothing can be said for sure."""
 
 
 def search(
@@ -137,6 +139,7 @@ class _Search:
         self._graph = ancestry({})
         self._posterior = Posterior(self._graph, {})
         self._good: str | None = None
+        self._flaky = False
 
     def run(self, last_good: str | None, lookback: int) -> SearchResult:
         if not self._history:
@@ -224,12 +227,15 @@ class _Search:
                 refuted = self._confirm(suspect, self._graph.parents[suspect])
                 if refuted is None:
                     return self._end("", 1 << suspect)
-                if self._learn(refuted):  # it was a question like others
+                if self._is_new(refuted.sha):  # it was a question like others
+                    self._note(refuted.sha, refuted.passes)
                     budget, skipped = (budget, skipped + 1) if refuted.passes is None else (budget - 1, 0)
                     continue
                 doubts.append(refuted.why)
-                if refuted.sha not in self._graph.position:
+                self._flaky |= refuted.passes is not None
+                if refuted.sha not in self._graph.position or refuted.passes is self._known[refuted.sha]:
                     break  # what the search stands on does not hold
+                self._note(refuted.sha, None)
             elif at is None:
                 break
             else:
@@ -275,12 +281,8 @@ class _Search:
             return None
         return suspect if self._graph.shas[at] in self._graph.parents[suspect] else None
 
-    def _learn(self, refuted: _Contradiction) -> bool:
-        """Take in what refuted a suspect; return whether it was merely new, and no contradiction to an earlier run."""
-        new = refuted.sha in self._graph.position and refuted.sha not in self._known
-        if refuted.sha:
-            self._note(refuted.sha, refuted.passes if new else None)
-        return new
+    def _is_new(self, sha: str) -> bool:
+        return sha in self._graph.position and sha not in self._known
 
     def _unsure(self, doubts: Sequence[str]) -> SearchResult:
         live = self._posterior.live
@@ -294,6 +296,10 @@ class _Search:
             return self._end("", 1 << merge)
         if self._stop():
             return self._end("stopped before the suspect was confirmed", live)
+        if live.bit_count() == 1:
+            return self._end(
+                f"{self._graph.shas[live.bit_length() - 1][:12]} remains, but its parent cannot be tested", live
+            )
         why = "those between the last that passes and the first that fails cannot be tested"
         return self._end(f"{live.bit_count()} commits remain: {why}", live)
 
@@ -346,6 +352,8 @@ class _Search:
                 elif passes is None:
                     why = f"the {name} {sha[:12]} could not be judged when it was run again"
                     return _Contradiction(sha, None, why)
+                elif self._known.get(sha) is passes:
+                    return _Contradiction(sha, passes, f"the {name} {sha[:12]} fails too, though a descendant passes")
                 else:
                     did = "passed" if passes else "failed"
                     return _Contradiction(sha, passes, f"the {name} {sha[:12]} {did} when it was run again: flaky")
@@ -367,6 +375,7 @@ class _Search:
             confirm_runs=self._confirm_runs,
             reasons=(problem,) if problem else (),
             probabilities=dict(zip(self._graph.shas, self._posterior.probabilities(), strict=True)),
+            contradicted=self._flaky,
         )
 
     def _newest_without(self, candidates: int) -> str | None:

@@ -307,6 +307,27 @@ def test_a_merge_does_not_stand_for_what_was_on_the_branch_before() -> None:
     assert set(found.candidates) == {"h", "m", "a", "b"}
 
 
+def test_who_is_left_alone_but_has_a_parent_that_cannot_be_tested_is_for_a_human() -> None:
+    parents = {"h": ("c", "x"), "x": ("p",), "c": ("p",), "p": (GOOD,)}
+    found = History(parents, ["h", "c", "p"], frozenset("c"), frozenset("p")).search()
+    assert (found.culprits, found.candidates, found.contradicted) == ((), ("c",), False)
+    assert found.reasons == ("c remains, but its parent cannot be tested",)
+
+
+def test_what_was_mended_on_one_side_of_a_merge_only_is_found_at_its_beginning() -> None:
+    """A descendant that passes does not always tell that its ancestors do."""
+    parents = {"h": ("c", "x"), "x": ("p",), "c": ("p",), "p": (GOOD,)}
+    passes = {"x", GOOD}
+    found = search(
+        ["h", "c", "p", GOOD],
+        lambda sha, fresh=False: sha in passes,
+        last_good=GOOD,
+        terrain=lambda good: Terrain(parents, known={"x": True}),
+    )
+    assert found.culprits in {("p",), ()}
+    assert not found.contradicted
+
+
 def test_what_is_known_already_is_not_asked_for() -> None:
     world = World(100, 40)
     known = {sha: at > 40 for at, sha in enumerate(world.history) if at % 2}
