@@ -14,6 +14,7 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.loop import Shop
+    from tests.postgres import Server
 
 
 class ManualClock:
@@ -92,6 +93,15 @@ def repository(tmp_path: Path) -> Path:
     git(path, "add", "README")
     git(path, "commit", "-q", "-m", "start")
     return path
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Yield a running PostgreSQL server, started by the first test that needs it; nothing of it is left at the end."""
+    from tests.postgres import Server  # only here: most tests need no server
+
+    with Server.started(tmp_path_factory.mktemp("postgres")) as server:
+        yield server
 
 
 @pytest.fixture

@@ -132,7 +132,7 @@ def _by_checkpoint(services: Services, diagnosis: Diagnosis, kept: Checkpoint, a
     files = any(PurePosixPath(name).is_relative_to(tree) for tree in kept.files for name in diagnosis.reach.files)
     with_files = " with files" if files else ""
     words = f"restored to {kept.id}{with_files}, of {kept.sha[:12]} and {iso(kept.at)}; {lost}"
-    return DataWay("goes_back", f"checkpoint {kept.id}{with_files}", words)
+    return DataWay("loses_writes", f"checkpoint {kept.id}{with_files}", words)
 
 
 def _not_recorded(services: Services, capture: RowCapture, damaged: Sequence[str]) -> list[str]:

@@ -1,20 +1,12 @@
-"""A PostgreSQL server of the tests' own, started by the first test that needs it, and a fresh database for each."""
+"""A fresh database for each test, and a folder for what is kept of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.postgres import Server
-
-
-@pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Yield a running server; it is stopped, and its data are gone, at the end."""
-    with Server.started(tmp_path_factory.mktemp("postgres")) as server:
-        yield server
 
 
 @pytest.fixture

@@ -73,6 +73,7 @@ class Data:
         """Write a rollback that brings the database back into the journal; nothing has happened yet."""
         services = self.scene.services(**self.settings)
         try:
+            alone = subject.startswith(("rows", "undo"))  # their way back is no snapshot; it would take its time here
             checkpoint = services.store.checkpoints()[0].id if services.store.checkpoints() else ""
             plan = RecoveryPlan(
                 option="opt-1.1",
@@ -84,7 +85,11 @@ class Data:
                 tree=None,
                 targets=(),
                 message="",
-                steps=(step("snapshot"), step("database", subject.replace("CHK", checkpoint)), *more),
+                steps=(
+                    *([] if alone else [step("snapshot")]),
+                    step("database", subject.replace("CHK", checkpoint)),
+                    *more,
+                ),
                 plan_hash="0" * 64,
             )
             return start_rollback(services, plan, approved_by="ann")
@@ -225,23 +230,16 @@ def test_one_that_fails_is_undone_to_the_fresh_snapshot_and_says_why(scene: Scen
 # Killed
 
 
-JOURNAL = "rollcage.core.execute.journal"
 SUBJECTS = {"rows executor since 1": OTHERS, "checkpoint CHK": KEPT}
 INSIDE: dict[str, list[tuple[object, ...]]] = {
     "rows executor since 1": [
-        (JOURNAL, "Journal.begin", 1, "after"),
-        (JOURNAL, "Journal.finish", 1, "before"),
-        (JOURNAL, "Journal.finish", 1, "after"),
-        ("rollcage.core.data.capture_sqlite", "_swap", 0),
-        ("rollcage.core.data.capture_sqlite", "_broken_keys", 1),
+        ("rollcage.core.execute.journal", "Journal.begin", 0, "after"),
+        ("rollcage.core.data.capture_sqlite", "_swap", 0, "after"),
         ("rollcage.core.execute.data_steps", "_refuse", 0),
     ],
     "checkpoint CHK": [
-        (JOURNAL, "Journal.add", 0, "after"),
-        (JOURNAL, "Journal.finish", 1, "before"),
-        ("rollcage.core.execute.checkpoints", "bring_file", 0),
+        ("rollcage.core.execute.journal", "Journal.add", 0, "after"),
         ("rollcage.core.data.sqlite", "SqliteDatabase._copy", 1),
-        ("rollcage.core.data.sqlite", "SqliteDatabase.integrity", 1),
         ("rollcage.core.execute.data_steps", "install_capture", 0),
     ],
 }
@@ -311,12 +309,6 @@ class PostgresData(Data):
         return rows
 
 
-@pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with Server.started(tmp_path_factory.mktemp("postgres")) as server:
-        yield server
-
-
 @pytest.fixture
 def there(scene: Scene, postgres_server: Server, monkeypatch: pytest.MonkeyPatch) -> PostgresData:
     monkeypatch.setenv("PG_BIN", str(postgres_server.programs))
@@ -350,10 +342,8 @@ def test_postgresql_data_go_back_and_come_again(there: PostgresData, subject: st
 @pytest.mark.parametrize(
     ("subject", "point"),
     [
-        ("rows executor since 1", ("rollcage.core.data.capture_postgres", "_swap", 0)),
         ("rows executor since 1", ("rollcage.core.execute.data_steps", "_refuse", 0)),
         ("checkpoint CHK", ("rollcage.core.data.postgres", "run_script", 0)),
-        ("checkpoint CHK", ("rollcage.core.execute.data_steps", "install_capture", 0)),
     ],
     ids=ids,
 )

@@ -136,7 +136,7 @@ def test_a_checkpoint_from_before_says_what_it_loses(world: World) -> None:
     kept = world.earlier()
     world.write("planner", "INSERT INTO orders VALUES (3, -1)")
     way = world.way("sad")
-    assert (way.effect, way.subject) == ("goes_back", f"checkpoint {kept}")
+    assert (way.effect, way.subject) == ("loses_writes", f"checkpoint {kept}")
     assert way.words.startswith(f"restored to {kept}, of {world.good[:12]} and ")
     assert way.words.endswith("; everything written since is lost, also 1 changes of others")
     assert world.way("sad", files=("models/weights",)).subject == f"checkpoint {kept} with files"
