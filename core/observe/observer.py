@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -143,7 +144,7 @@ class Observer:
             since = self._since_good(tip)
             suspect = self._prime(since)
             text = "\n".join(outcome.detail for outcome in outcomes if outcome.passed is False)
-            files = tuple(name for name in dict.fromkeys(f for c in since for f in c.files) if name in text)
+            files = tuple(name for name in dict.fromkeys(f for c in since for f in c.files) if _names(text, name))
         now = services.clock.now()
         services.signals.put([_signal(outcome, tip, suspect, files, now) for outcome in outcomes])
         self.doubt = self._doubt(outcomes, tip, tree, stop)
@@ -182,6 +183,11 @@ class Observer:
         good = set(services.store.good_commits(services.checks.checks_hash))
         index = next((index for index, commit in enumerate(newest) if commit.sha in good), None)
         return attributed(services, newest[: WINDOW if index is None else index])
+
+
+def _names(text: str, path: str) -> bool:
+    """Return whether ``text`` has ``path`` as a whole: ``calc.py`` is not named by ``subcalc.py``."""
+    return path in text and re.search(rf"(?<![\w.@+-]){re.escape(path)}(?!\w)", text) is not None
 
 
 def _why(outcome: CheckOutcome) -> str:

@@ -131,6 +131,12 @@ class TestChecks:
         Intake(shop.services, ()).take_in()
         assert shop.services.store.incidents() == []
 
+    def test_a_failure_tells_which_changed_files_its_output_names(self, shop: Shop) -> None:
+        shop.configure(checks=[{**CHECK, "run": ["sh", "-c", "echo at /x/calc.py:3 in my_plan.md; exit 1"]}])
+        shop.commit("executor", "change", {"calc.py": BAD, "plan.md": "x\n"})
+        observer(shop).run_checks()
+        assert signals(shop, SignalKind.TEST)[-1].attrs["files"] == ["calc.py"]
+
     def test_a_flaky_one_is_no_finding_and_no_doubt_but_shown(self, shop: Shop, tmp_path: Path) -> None:
         once = tmp_path / "once"
         shop.configure(
