@@ -43,8 +43,8 @@ def rehearse_finely(
 ) -> Reversal:
     """Like `rehearse_series`, but what conflicts by lines is merged by tokens, file by file.
 
-    A file that was deleted since stays deleted, for what the targets did to it is gone with it. One that the targets
-    added goes though it was changed since, if later work only took lines out of it. Where that does not go either,
+    A file or line that was deleted since stays deleted, for what the targets did to it is gone with it. A file that
+    they added goes though it was changed since, if later work only took lines out of it. Where that does not go either,
     the later commits are made again, oldest first, on what was there before the oldest target. Raises GitError,
     StoreError.
     """
@@ -123,12 +123,16 @@ def _merge_one(mirror: Mirror, found: Unmerged, *, takes_back: bool) -> bytes | 
         return _Whole(None) if now <= before else "changed since, and would have to be deleted"
     if not (base.is_regular and ours.is_regular and theirs.is_regular):
         return "no text, and changed since"
-    merged = merge_file(mirror, *read_blobs(mirror, [base.oid, ours.oid, theirs.oid]))
+    texts = read_blobs(mirror, [base.oid, ours.oid, theirs.oid])
+    merged = merge_file(mirror, *texts, deleted_stays=takes_back)
     return merged.conflict if merged.text is None else merged.text
 
 
-def merge_file(mirror: Mirror, base: bytes, ours: bytes, theirs: bytes) -> TokenMerge:
-    """Merge a file's text as git does, and by tokens where git finds a conflict. Raises GitError, StoreError."""
+def merge_file(mirror: Mirror, base: bytes, ours: bytes, theirs: bytes, *, deleted_stays: bool = False) -> TokenMerge:
+    """Merge a file's text as git does, and by tokens (`merge_tokens`) where git finds a conflict.
+
+    Raises GitError, StoreError.
+    """
     sides = (ours, base, theirs)
     if any(b"\0" in side[:8000] for side in sides):  # as git tells text from the rest
         return TokenMerge(None, "a binary file that was changed since")
@@ -145,7 +149,7 @@ def merge_file(mirror: Mirror, base: bytes, ours: bytes, theirs: bytes) -> Token
     except OSError as error:
         where = clean(os.fsdecode(error.filename or mirror.path.parent))
         raise StoreError(f"cannot rehearse in {where}: {error.strerror}; make room there") from error
-    merged = merge_conflicts(done.out, size) if done.status else TokenMerge(done.out)
+    merged = merge_conflicts(done.out, size, deleted_stays=deleted_stays) if done.status else TokenMerge(done.out)
     if merged.text is None or ends:
         return merged
     return replace(merged, text=merged.text.removesuffix(_END))

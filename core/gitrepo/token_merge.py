@@ -73,11 +73,13 @@ def sequence_edits(old: Sequence[bytes], new: Sequence[bytes]) -> list[Edit]:
     return [Edit(a, b, tuple(new[c:d])) for tag, a, b, c, d in matcher.get_opcodes() if tag != "equal"]
 
 
-def merge_tokens(base: bytes, ours: bytes, theirs: bytes) -> TokenMerge:
+def merge_tokens(base: bytes, ours: bytes, theirs: bytes, *, deleted_stays: bool = False) -> TokenMerge:
     """Merge two texts that both came of ``base``.
 
     It conflicts where both sides changed the same token, not alike, and where both put something in at one place: in
     which order it belongs would be a guess. Changes that only touch do not. Symmetric in ``ours`` and ``theirs``.
+
+    ``deleted_stays``: what theirs changed within lines that ours deleted whole is gone with them, and no conflict.
     """
     if ours in (theirs, base):
         return TokenMerge(theirs)
@@ -85,6 +87,8 @@ def merge_tokens(base: bytes, ours: bytes, theirs: bytes) -> TokenMerge:
         return TokenMerge(ours)
     parts = tokens(base)
     ours_edits, theirs_edits = token_edits(base, ours), token_edits(base, theirs)
+    if deleted_stays:
+        theirs_edits = _without_deleted(parts, ours_edits, theirs_edits)
     for mine in ours_edits:
         for other in theirs_edits:
             if mine != other and _overlap(mine, other):
@@ -108,17 +112,17 @@ def lines(text: bytes) -> list[bytes]:
     return [line for line in _LINE_START.split(text) if line]
 
 
-def merge_conflicts(marked: bytes, size: int) -> TokenMerge:
+def merge_conflicts(marked: bytes, size: int, *, deleted_stays: bool = False) -> TokenMerge:
     """Merge what git could not: ``marked`` is its answer in diff3 style, with markers of ``size`` signs.
 
-    What git merged stays as it is.
+    What git merged stays as it is. See `merge_tokens` for ``deleted_stays``.
     """
     pieces: list[bytes] = []
     for piece in _pieces(marked, size):
         if isinstance(piece, bytes):
             pieces.append(piece)
             continue
-        merged = merge_tokens(*piece)
+        merged = merge_tokens(*piece, deleted_stays=deleted_stays)
         if merged.text is None:
             return merged
         pieces.append(merged.text)
@@ -148,6 +152,23 @@ def _overlap(one: Edit, other: Edit) -> bool:
     if one.start == other.start and one.end == other.end:
         return True
     return one.start < other.end and other.start < one.end
+
+
+def _without_deleted(parts: Sequence[bytes], ours: Sequence[Edit], theirs: Sequence[Edit]) -> list[Edit]:
+    """Return ``theirs`` without changes of words within lines that ``ours`` deletes whole."""
+    gone: set[Edit] = set()
+    for mine in ours:
+        starts_line = mine.start == 0 or parts[mine.start - 1].endswith(b"\n")
+        if mine.new or not starts_line or not parts[mine.end - 1].endswith(b"\n"):
+            continue
+        near = [edit for edit in theirs if edit.start <= mine.end and edit.end >= mine.start]
+        if all(mine.start <= edit.start < edit.end <= mine.end and _within_line(parts, edit) for edit in near):
+            gone.update(near)
+    return [edit for edit in theirs if edit not in gone]
+
+
+def _within_line(parts: Sequence[bytes], edit: Edit) -> bool:
+    return not any(word.endswith(b"\n") for word in (*parts[edit.start : edit.end], *edit.new))
 
 
 def _cleaned(parts: Sequence[bytes], edits: Sequence[Edit]) -> list[Edit]:

@@ -62,6 +62,14 @@ def test_changes_that_meet_are_refused_with_the_words(base: str, ours: str, thei
         assert words in merged.conflict
 
 
+def test_what_was_changed_in_a_line_is_gone_with_the_line() -> None:
+    base, ours, theirs = b"a = 1\nb = 2\nc = 3\n", b"a = 1\nc = 3\n", b"a = 1\nb = 5\nc = 3\n"
+    assert merge_tokens(base, ours, theirs).text is None
+    assert merge_tokens(base, ours, theirs, deleted_stays=True) == TokenMerge(ours)
+    whole = b"a = 1\nx = 7\ny = 8\nc = 3\n"  # lines that would come back are no words within the line
+    assert merge_tokens(base, ours, whole, deleted_stays=True).text is None
+
+
 def test_what_is_shown_of_a_conflict_is_clean() -> None:
     merged = merge_tokens(b"a", b"\x1b[31mb", b"c" * 500)
     assert "\x1b" not in merged.conflict
