@@ -17,6 +17,7 @@ from ..gitrepo.upkeep import drop_snapshots, join_packs, reclaim
 from ..model import RollbackState, Snapshot
 from ..services import Services
 from ..text import clean
+from .checkpoints import prune_checkpoints
 from .standby import safe_note
 
 UNDOABLE_FOR = timedelta(days=7)
@@ -32,7 +33,7 @@ _ALL = 100_000
 
 
 def prune(services: Services, now: datetime) -> list[str]:
-    """Remove snapshots older or larger than the settings allow, and join the mirror's packs; return what was done.
+    """Remove snapshots and checkpoints older or larger than the settings allow, and join packs; return what was done.
 
     Never the newest snapshot, nor one that an open incident, an unfinished or failed rollback, a restoration, or a
     rollback that ended within `UNDOABLE_FOR` needs. For the engine that leads. Idempotent. Raises StoreError, GitError.
@@ -43,6 +44,7 @@ def prune(services: Services, now: datetime) -> list[str]:
     known = {snapshot.id for snapshot in services.store.snapshots()}
     drop_snapshots(services.mirror, known, gone, now - BEGUN_FOR)
     _clear_folders(services.paths.snapshots, known, gone, now)
+    done += prune_checkpoints(services, now)
     if join_packs(services.mirror):
         done.append("joined the packs of mirror.git")
     if _is_due(services, now) and reclaim(services.mirror, now):

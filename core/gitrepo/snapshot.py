@@ -12,6 +12,7 @@ The user's index and refs are read, never written, and nothing passes through ``
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -24,8 +25,8 @@ from ..errors import GitError
 from ..text import clean
 from .content import CHUNK, ChangedWhileReadError, Reader
 from .git import IDENTITY, Git
-from .mirror import Mirror
-from .objects import read_commits
+from .mirror import KEPT_REFS, Mirror
+from .objects import empty_tree, read_commits
 from .paths import shown
 from .repository import Repository, Worktree
 from .survey import Survey, commits_in, state_files, survey
@@ -64,7 +65,8 @@ def take(repository: Repository, mirror: Mirror, name: str, at: datetime) -> Git
     with Vault(mirror, f"{SNAPSHOTS}/{name}", at) as vault:
         manifest, commits = _describe(repository, vault)
         kept = _keep_history(mirror, commits)
-        mirror.keep_all([oid for name, oid in manifest["refs"].items() if name.startswith(_TAGS)], "tag")
+        if tags := [oid for name, oid in manifest["refs"].items() if name.startswith(_TAGS)]:
+            mirror.keep_all(tags, "tag")
         manifest |= {"name": name, "at": iso(at), "history": kept}
         commit = vault.commit(manifest, f"Snapshot {name}")
     files = [file["what"] for worktree in manifest["worktrees"] for file in worktree["files"]]
@@ -262,10 +264,17 @@ def _keep_history(mirror: Mirror, ids: Sequence[str]) -> str:
         return ""
     # Without a time of its own: while the branches stand still, one is enough for all snapshots.
     who = f"{IDENTITY[0]} <{IDENTITY[1]}> 0 +0000"
-    lines = [f"tree {mirror.git.text('mktree', stdin=b'')}", *(f"parent {sha}" for sha in parents)]
+    tree = empty_tree(next(iter(parents)))
+    lines = [f"tree {tree}", *(f"parent {sha}" for sha in parents)]
     lines += [f"author {who}", f"committer {who}", "", "What snapshots refer to", ""]
-    joint = mirror.git.text("hash-object", "-t", "commit", "-w", "--stdin", stdin="\n".join(lines).encode())
-    mirror.keep(joint, "snapshot")
+    content = "\n".join(lines).encode()
+    algorithm = "sha1" if len(tree) == 40 else "sha256"
+    joint = hashlib.new(algorithm, b"commit %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+    ref = f"{KEPT_REFS}/snapshot/{joint}"
+    if mirror.git.run("show-ref", "--verify", "--quiet", ref, ok=(0, 1)).status:
+        mirror.git.run("hash-object", "-t", "tree", "-w", "--stdin", stdin=b"")
+        mirror.git.run("hash-object", "-t", "commit", "-w", "--stdin", stdin=content)
+        mirror.keep(joint, "snapshot")
     return joint
 
 
