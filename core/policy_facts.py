@@ -93,7 +93,7 @@ def everything_known(
                 "rollback": rollback.id,
                 "incident": rollback.incident,
                 "option": rollback.option,
-                "type": option.type.value if option is not None else "",
+                "type": option.type.value if option is not None else "unknown",
                 "target_commits": list(option.target_commits) if option is not None else [],
                 "state": rollback.state.value,
                 "why": rollback.note or "it was verified, and the trouble came back",
@@ -103,7 +103,7 @@ def everything_known(
     safe = store.get_note(f"safe:{incident.id}") or ""
     snapshots = [name for name in dict.fromkeys([safe, *(str(each["snapshot"]) for each in tried)]) if name]
     body: dict[str, object] = {"tried": tried, "snapshots": snapshots}
-    words = [f"tried before: {each['rollback']} {each['type']}, {each['state']}: {each['why']}" for each in tried]
+    words = [f"tried before: {each['rollback']} ({each['type']}) {each['state']}: {each['why']}" for each in tried]
     if diagnosis is not None:
         body["diagnosis"] = {
             "root_cause": diagnosis.root_cause,

@@ -140,7 +140,7 @@ def test_who_has_to_find_the_root_cause_by_hand_is_told_all_that_is_known(case: 
     assert alert["diagnosis"]["culprits"] == list(case.plan.targets)
     assert alert["snapshots"] == [room.store.snapshots()[0].id]
     assert "needs work by hand" in alert["text"]
-    assert "tried before: rb-902 , done: it was verified, and the trouble came back" in alert["text"]
+    assert "tried before: rb-902 (unknown) done: it was verified, and the trouble came back" in alert["text"]
 
 
 def test_only_what_was_confirmed_may_go_without_a_human(case: Case) -> None:

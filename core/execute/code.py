@@ -89,28 +89,18 @@ def _prepare_commit(work: Work, step: Step) -> Mapping[str, object]:
 def _do_commit(work: Work, step: Step) -> Mapping[str, object]:
     """Make the commit in the mirror. Its bytes follow from the journal, so that doing it twice makes it once.
 
-    Where the branch is to go back itself none is made: the one to go back to is found, and the old tip kept.
+    Where the branch is to go back itself none is made: the step names the one to go back to, and the old tip is kept.
     """
     data = step.data
     if work.plan.rewrite:
         kept = work.services.mirror.keep(str(data["head"]), "rewritten")
-        return {"sha": step.subject or _last_good(work, str(data["head"]), str(data["tree"])), "kept": kept}
+        if work.services.repository.tree(step.subject) != data["tree"]:
+            raise RollcageError(f"{step.subject[:12]} is not the last good state that was rehearsed: plan again")
+        return {"sha": step.subject, "kept": kept}
     sha = make_commit(
         work.services.mirror, str(data["tree"]), [str(data["head"])], work.plan.message, parse_iso(str(data["at"]))
     )
     return {"sha": sha}
-
-
-def _last_good(work: Work, head: str, tree: str) -> str:
-    """Return the newest commit of the branch's own line with ``tree`` and without any target in its history."""
-    git, targets = work.services.mirror.git, set(work.plan.targets)
-    for line in git.text("log", "--first-parent", "--format=%H %T", head, "--").splitlines():
-        sha, _, its = line.partition(" ")
-        if its == tree and targets <= set(git.text("rev-list", head, f"^{sha}", "--").split()):
-            return sha
-    raise RollcageError(
-        f"{work.plan.branch} has no commit before {', '.join(t[:12] for t in sorted(targets))} to go to"
-    )
 
 
 def _prepare_publish(work: Work, step: Step) -> Mapping[str, object]:

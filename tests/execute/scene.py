@@ -217,7 +217,7 @@ def history(scene: Scene, plan: RecoveryPlan) -> RecoveryPlan:
     first, *later = git(scene.top, "rev-list", "--reverse", "main").split()
     kind = OptionType.BRANCH_RESET
     return replace(
-        plan, type=kind, tree=scene.tree(first), targets=tuple(later), rewrite=True, steps=_steps(kind), loses="lose it"
+        plan, type=kind, tree=scene.tree(first), targets=tuple(later), rewrite=True, steps=_steps(kind, goal=first)
     )
 
 
