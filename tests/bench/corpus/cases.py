@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import random
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from . import kinds
 from .edits import Unfit
 from .grow import Grower, Stillborn
 from .kinds import KINDS
@@ -57,11 +60,11 @@ class Case:
         return files
 
 
-def names(kinds: Sequence[str] = ()) -> list[str]:
+def names(wanted: Sequence[str] = ()) -> list[str]:
     """Return the names of the cases, all kinds in turn, so that any first few are of many kinds."""
     found: list[tuple[int, int, str]] = []
     for place, (kind, (_, count)) in enumerate(KINDS.items()):
-        if not kinds or kind in kinds:
+        if not wanted or kind in wanted:
             found += [(number, place, f"{kind}-{number + 1}") for number in range(count)]
     return [name for _, _, name in sorted(found)]
 
@@ -82,7 +85,7 @@ def case(name: str) -> Case:
 def _grow(name: str, folder: Path) -> None:
     kind, _, number = name.rpartition("-")
     make, _ = KINDS[kind]
-    place = list(KINDS).index(kind)
+    place = sum(kind.encode())  # where the packages' turn begins: of its own, whatever other kinds there are
     why = ""
     for seed in range(SEEDS):
         package = PACKAGES[(place + int(number) + seed) % len(PACKAGES)]
@@ -127,16 +130,19 @@ def _keep(name: str, kind: str, package: Package, grower: Grower, folder: Path) 
 
 
 def _folder(name: str) -> Path:
-    return cache() / f"cases-{_version()}" / name
+    return cache() / f"cases-{_version(name.rpartition('-')[0])}" / name
 
 
-def _version() -> str:
+@lru_cache
+def _version(kind: str) -> str:
+    """Return what changes with the code that such cases are grown by; other kinds may come and go."""
     here = Path(__file__).parent
-    grown_by = ("edits", "templates", "faults", "grow", "kinds", "packages", "unit")
-    return hashlib.sha256(b"".join((here / f"{each}.py").read_bytes() for each in grown_by)).hexdigest()[:12]
+    grown_by = ("edits", "templates", "faults", "grow", "packages", "unit")
+    texts = [(here / f"{each}.py").read_text() for each in grown_by]
+    names = {name for name in vars(kinds) if name not in KINDS}
+    helpers = [inspect.getsource(vars(kinds)[name]) for name in sorted(names) if _is_helper(vars(kinds)[name])]
+    return hashlib.sha256("".join([*texts, *helpers, inspect.getsource(KINDS[kind][0])]).encode()).hexdigest()[:12]
 
 
-def every(kinds: Sequence[str] = (), count: int | None = None) -> Iterator[Case]:
-    """Yield the cases, the first ``count`` of them."""
-    for name in names(kinds)[:count]:
-        yield case(name)
+def _is_helper(item: object) -> bool:
+    return inspect.isfunction(item) and item.__module__ == kinds.__name__

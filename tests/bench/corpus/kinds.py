@@ -176,6 +176,26 @@ def wanted_test(grower: Grower) -> None:
     _end(grower)
 
 
+def woven(grower: Grower) -> None:
+    """The bad commit also renamed a variable, on the faulty line too, and later work goes on with the new name."""
+    for _ in range(20):
+        fault = grower.take(_one_line)
+        node = function(grower.real()[fault.path], fault.function)
+        names = [name for name in renamable(node) if re.search(rf"\b{name}\b", fault.old[0])]
+        if names:
+            break
+    else:
+        raise Stillborn("no variable where a fault is")
+    name = names[0].strip("_")
+    _start(grower)
+    _seed(grower, fault, also=rename_local(fault.path, fault.function, names[0], f"{name}_now"))
+    grower.noise(grower.rng.randint(0, 4))
+    edit = rename_local(fault.path, fault.function, f"{name}_now", f"current_{name}")
+    _joint(grower, fault, edit)
+    grower.good(f"a better name for {name}_now", edit)
+    _end(grower)
+
+
 def sandwich(grower: Grower) -> None:
     """Two bad commits in one function, and a good one on the same lines between them."""
     for _ in range(20):
@@ -558,6 +578,7 @@ KINDS: dict[str, tuple[Kind, int]] = {
         (wanted_file, 5),
         (wanted_test, 4),
         (wanted_helper, 5),
+        (woven, 4),
         (sandwich, 5),
         (interleaved, 6),
         (two_bugs, 5),
