@@ -67,8 +67,11 @@ class CrashServer(Processes):
 def slow_checkout(scene: Scene) -> None:
     """Let the checkout of files ``*.slow`` kill git, and the process that ``CRASH_AT_CHECKOUT`` names."""
     script = scene.place / "smudge"
+    # Git asks for the content elsewhere, too; it leads its own process group, and only read-tree writes files.
+    leader = "ps -o args= -p $(ps -o pgid= -p $$)"
     dies = 'if test -n "$CRASH_AT_CHECKOUT"; then kill -9 "$CRASH_AT_CHECKOUT" 0; fi'
-    script.write_text(f"#!/bin/sh\n: > '{scene.place / 'checked-out'}'\n{dies}\ncat\n")
+    mark = f": > '{scene.place / 'checked-out'}'"
+    script.write_text(f"#!/bin/sh\nif {leader} | grep -q 'read-tree -m -u'; then\n{mark}\n{dies}\nfi\ncat\n")
     script.chmod(0o755)
     git(scene.top, "config", "filter.slow.smudge", f"'{script}'")
     (scene.top / ".git/info/attributes").write_text("*.slow filter=slow\n")
