@@ -119,7 +119,7 @@ def _coarse(
     found: list[Candidate] = []
     if diagnosis.culprits and (wish := agent_reset(services, diagnosis, head)) is not None:
         found.append(rehearse_one(services, incident, diagnosis, wish, "", stop=stop))
-    does = any(each.passed and not each.is_choice for each in (*finer, *found))
+    does = any(each.option.rehearsal.applies and not (each.failed or each.is_choice) for each in (*finer, *found))
     last = branch_reset(diagnosis)
     if last is not None and (not does or len(last.targets) > 1) and not _is_set(stop):
         found.append(rehearse_one(services, incident, diagnosis, last, "", stop=stop))

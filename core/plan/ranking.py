@@ -1,10 +1,12 @@
 """Which option comes first.
 
 In this order: it is no restart where a culprit is known or a check fails (that mends neither); it is no choice that a
-human has to make; it applies; its rehearsal passed every check; no uncommitted edit stands in its way; it loses
-nothing that nobody blamed and nothing that later work needs; it is the smallest change (`rollcage.core.plan.smallest`
-orders the ways to take the culprits back; beyond those the fewest lines count); it has the least risk. Without a
-confirmed culprit the likelier suspect comes before the smaller change: what is small and innocent helps nobody.
+human has to make; it applies; no check failed in its rehearsal; no uncommitted edit stands in its way; it loses nothing
+that nobody blamed and nothing that later work needs; every check passed, none was flaky or without a verdict; it is the
+smallest change (`rollcage.core.plan.smallest` orders the ways to take the culprits back; beyond those the fewest lines
+count); it has the least risk. Flakiness comes behind loss: a check that passes at times speaks for what was taken back,
+and a lucky pass is no reason to throw work away. Without a confirmed culprit the likelier suspect comes before the
+smaller change: what is small and innocent helps nobody.
 """
 
 from __future__ import annotations
@@ -54,10 +56,15 @@ class Candidate:
 
     @property
     def is_spotless(self) -> bool:
-        """Whether nothing smaller can be better: it passes, loses nothing, and takes no test along."""
+        """Whether nothing smaller can be better: it fails no check, loses nothing, and takes no test along."""
         rehearsal = self.option.rehearsal
         loses = rehearsal.lost_lines > 0 or bool(rehearsal.lost_commits or self.needed)
-        return self.passed and not loses and not self.tests and not self.overlaps
+        return rehearsal.applies and not (self.failed or loses or self.tests or self.overlaps)
+
+    @property
+    def failed(self) -> bool:
+        """Whether a check was seen to fail in its rehearsal; a flaky one was not."""
+        return any(check.passed is False for check in self.option.rehearsal.checks)
 
     @property
     def passed(self) -> bool:
@@ -85,15 +92,16 @@ def ranked(found: Sequence[Candidate], *, has_culprit: bool, restart_failed: boo
 def _rank(each: Candidate, *, has_culprit: bool, restart_failed: bool) -> tuple[bool | int, ...]:
     option = each.option
     rehearsal = option.rehearsal
-    failed = any(check.passed is not True for check in rehearsal.checks)
-    behind = option.type is OptionType.RESTART_ONLY and (has_culprit or failed or restart_failed)
+    open_ = any(check.passed is not True for check in rehearsal.checks)
+    behind = option.type is OptionType.RESTART_ONLY and (has_culprit or open_ or restart_failed)
     return (
         behind,
         each.is_choice,
         not rehearsal.applies,
-        failed,
+        each.failed,
         each.overlaps,
         rehearsal.lost_commits != () or rehearsal.lost_lines > 0 or each.needed != (),
+        open_,
         each.place,
         each.lines,
         option.risk_points,

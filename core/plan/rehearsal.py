@@ -60,7 +60,7 @@ def rehearse_one(
     order = restarted(services, agents) if wish.restart else []
     message = "" if restart_only else wish.message or commit_message(incident, diagnosis, wish)
     candidates = trees(services, head, wish, diagnosis, message, stop=stop)
-    made, outcomes = _first_that_passes(services, head, candidates, stop)
+    made, outcomes = _first_that_holds(services, head, candidates, stop)
     if not restart_only and not wish.message and (made.keeps, made.parts, made.goal) != ((), (), ""):
         message = commit_message(incident, diagnosis, wish, made)
     tried = Tried(
@@ -153,10 +153,13 @@ def _whole_agents(services: Services, incident: Incident, diagnosis: Diagnosis, 
     return replace(wish, reset=agents, targets=targets)
 
 
-def _first_that_passes(
+def _first_that_holds(
     services: Services, head: str, candidates: Iterable[Made], stop: threading.Event | None
 ) -> Checked:
-    """Return the first tree that passes the checks, with their outcomes; else the first, which loses least."""
+    """Return the first tree that fails no check, with their outcomes; else the first, which loses least.
+
+    One that is flaky there, or has no verdict, is no reason to lose more.
+    """
     first: Checked | None = None
     for made in candidates:
         outcomes: tuple[CheckOutcome, ...] = ()
@@ -165,7 +168,7 @@ def _first_that_passes(
         elif made.tree is not None:
             commit = make_commit(services.mirror, made.tree, [head], "rehearsal", services.clock.now())
             outcomes = services.checks.run_all(commit, made.tree, stop=stop)
-        if made.tree is not None and all(check.passed is True for check in outcomes):
+        if made.tree is not None and all(check.passed is not False for check in outcomes):
             return made, outcomes
         if first is None or (first[0].tree is None and made.tree is not None):
             first = made, outcomes

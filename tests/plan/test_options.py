@@ -65,7 +65,7 @@ def test_the_culprit_first_and_a_restart_behind_it(services: Services, bad: str,
     assert single.rehearsal.applies
     assert [check.passed for check in single.rehearsal.checks] == [True]
     assert [check.passed for check in restart.rehearsal.checks] == [False]
-    assert single.affected_files == ("calc",)
+    assert single.affected_files == ("calc", "m.slow")
     assert git(scene.top, "-C", str(services.mirror.path), "show", f"{plan.tree}:calc") + "\n" == GOOD
     assert "+line 3" in plan.diff
     assert plan.agent == "executor"
@@ -163,7 +163,7 @@ def test_a_conflict_names_the_file_and_the_commit_that_builds_on_it(services: Se
 
 def test_what_is_taken_back_already_says_so(services: Services, bad: str, scene: Scene) -> None:
     set_aside(scene)
-    scene.commit("planner", "mend it", calc=GOOD)
+    scene.commit("planner", "mend it", calc=GOOD, **{"m.slow": "good\n"})
     single, _ = options(services, bad)[0]
     assert not single.rehearsal.applies
     assert single.rehearsal.conflicts == ("nothing of it is left to take back",)

@@ -64,12 +64,11 @@ def test_what_works_and_loses_nothing_is_never_behind_what_does_not(found: list[
     assert 0 < len(order) <= MOST_OPTIONS
     best = order[0]
     for other in found:
-        if other.option.type is OptionType.RESTART_ONLY:
-            continue
-        if other.passed and not other.overlaps and (has_culprit or best.option.type is not OptionType.RESTART_ONLY):
+        restarts = other.option.type, *((best.option.type,) if not has_culprit else ())
+        if OptionType.RESTART_ONLY not in restarts and other.passed and not loses(other) and not other.overlaps:
             assert best.passed
             assert not best.overlaps
-            assert loses(other) or not loses(best)
+            assert not loses(best)
     codes = [each for each in order if each.option.type is not OptionType.RESTART_ONLY]
     assert not has_culprit or order[: len(codes)] == codes
 
@@ -86,6 +85,15 @@ def test_the_smaller_change_is_better_and_the_likelier_suspect_before_that() -> 
     assert ranked([large, small], has_culprit=True)[0] is small
     likely = replace(large, place=0)
     assert ranked([replace(small, place=1), likely], has_culprit=False)[0] is likely
+
+
+def test_a_lucky_pass_of_a_flaky_check_is_no_reason_to_throw_work_away() -> None:
+    flaky = candidate(check=UNKNOWN)
+    lucky = candidate(OptionType.FULL_AGENT_RESET, tree="2" * 40, lost_commits=2)
+    steady = candidate(OptionType.FILE_SELECTIVE, tree="3" * 40, lines=40)
+    assert ranked([lucky, flaky], has_culprit=True)[0] is flaky
+    assert ranked([lucky, flaky, steady], has_culprit=True)[0] is steady
+    assert ranked([lucky, candidate(check=FAILED)], has_culprit=True)[0] is lucky
 
 
 def test_a_restart_that_did_not_last_goes_behind() -> None:
