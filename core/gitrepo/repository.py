@@ -38,12 +38,13 @@ class Worktree:
 
 
 class Repository:
-    """The repository that the fleet works on. Reads only; everything is asked afresh."""
+    """The repository that the fleet works on. Reads only; what can change is asked afresh."""
 
     def __init__(self, top: Path, common_dir: Path, *, is_bare: bool) -> None:
         """Use `discover`; this takes the main working tree (or bare directory) and the common git directory."""
         self.top, self.common_dir, self.is_bare = top, common_dir, is_bare
         self.git = Git(common_dir, bare=True) if is_bare else Git(top)
+        self._object_format = ""
 
     @classmethod
     def discover(cls, start: Path) -> Repository:
@@ -84,8 +85,10 @@ class Repository:
         return sorted(done.out.decode().split()) if done.status == 0 else []
 
     def object_format(self) -> str:
-        """Return ``sha1`` or ``sha256``."""
-        return self.git.text("rev-parse", "--show-object-format")
+        """Return ``sha1`` or ``sha256``; asked once, for it never changes."""
+        if not self._object_format:
+            self._object_format = self.git.text("rev-parse", "--show-object-format")
+        return self._object_format
 
     def worktrees(self) -> list[Worktree]:
         """Return the working trees whose folders exist, the main one first; none of its own has a bare repository."""
