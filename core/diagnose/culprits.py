@@ -79,6 +79,7 @@ class _Hunt:
         self._ground, self._prober, self._progress, self._stop = ground, prober, progress, stop
         self._found = Findings()
         self._failing: dict[str, frozenset[str]] = {}
+        self._unclear: list[str] = []
 
     def run(self, checks: Sequence[CheckSettings]) -> Findings:
         faults = self._at_head(checks)
@@ -94,12 +95,18 @@ class _Hunt:
             many = len(self._found.culprits) >= MOST
             why = f"there are more than {MOST} culprits" if many else "not every failure was followed to its culprit"
             self._found.reasons.append(why)
+        self._found.reasons += self._unclear  # such as "tests: flaky: failed 2 of 3 runs"
         return self._found
 
     def _at_head(self, checks: Sequence[CheckSettings]) -> list[Fault]:
         """Return what fails at the head; a check that does not is no fault, unless none does."""
         outcomes = {check.name: self._look(self._ground.head, (), check) for check in checks}
         self._failing = {name: frozenset(outcome.failing) for name, outcome in outcomes.items() if outcome}
+        self._unclear = [
+            f"{name}: {outcome.detail.partition(chr(10))[0]}"
+            for name, outcome in outcomes.items()
+            if outcome is not None and outcome.passed is None and outcome.detail
+        ]
         failing = [check for check in checks if (seen := outcomes[check.name]) is None or seen.passed is not True]
         return [
             Fault(check, self._failing.get(check.name, frozenset()), self._failing.get(check.name, frozenset()))
