@@ -11,17 +11,18 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from rollcage.core.codec import canonical
 from rollcage.core.data.capture_sqlite import writing_as
 from rollcage.core.execute.capture import install_capture
 from rollcage.core.execute.checkpoints import take_checkpoint
-from rollcage.core.execute.runner import start_rollback
+from rollcage.core.execute.runner import carry_out, start_rollback, work_for
 from rollcage.core.execute.snapshots import snapshot_name, take_snapshot
 from rollcage.core.model import OptionType, PlanStep, RecoveryPlan, Rollback, RollbackState, StepState
 from rollcage.core.plan.recovery import step
-from rollcage.core.store.store import Store
+from rollcage.core.services import Services
 from tests.conftest import git
 from tests.execute.data_crash import DataCrashServer
-from tests.execute.scene import Scene, carry_on, incident_of
+from tests.execute.scene import Scene, incident_of
 from tests.postgres import Server
 
 SQLITE: dict[str, object] = {"url": "sqlite:///app.log", "row_capture": ["orders"]}
@@ -40,6 +41,19 @@ class Data:
         self.scene = scene
         self.settings: dict[str, object] = {"database": {**SQLITE, **database}}
         (scene.top / "models").mkdir(exist_ok=True)
+        self._opened: dict[str, Services] = {}
+
+    @property
+    def services(self) -> Services:
+        """Everything opened by the settings as they are now, once: it takes longer than what is tested here."""
+        key = canonical(self.settings)
+        if key not in self._opened:
+            self._opened[key] = self.scene.services(**self.settings)
+        return self._opened[key]
+
+    def close(self) -> None:
+        for services in self._opened.values():
+            services.store.close()
 
     @property
     def path(self) -> Path:
@@ -57,11 +71,10 @@ class Data:
     def write(self) -> None:
         """Let everybody write, and keep a checkpoint in between."""
         self.run("CREATE TABLE orders (id INTEGER PRIMARY KEY, customer TEXT, price INTEGER)")
-        services = self.scene.services(**self.settings)
+        services = self.services
         assert install_capture(services) == ["rows of table orders are recorded from now on"]
         self.run("INSERT INTO orders VALUES (1, 'ann', 1)", agent="planner")
         assert take_checkpoint(services, git(self.scene.top, "rev-parse", "main")) is not None
-        services.store.close()
         self.run("UPDATE orders SET price = 2", agent="planner")
         self.run("INSERT INTO orders VALUES (2, 'bob', 2)", agent="executor")
         self.run("INSERT INTO orders VALUES (3, 'eve', 5)", agent="planner")
@@ -71,40 +84,36 @@ class Data:
 
     def begin(self, subject: str, *more: PlanStep) -> Rollback:
         """Write a rollback that brings the database back into the journal; nothing has happened yet."""
-        services = self.scene.services(**self.settings)
-        try:
-            alone = subject.startswith(("rows", "undo"))  # their way back is no snapshot; it would take its time here
-            checkpoint = services.store.checkpoints()[0].id if services.store.checkpoints() else ""
-            plan = RecoveryPlan(
-                option="opt-1.1",
-                incident=incident_of(services).id,
-                type=OptionType.RESTART_ONLY,
-                agent="executor",
-                branch="main",
-                head=git(self.scene.top, "rev-parse", "main"),
-                tree=None,
-                targets=(),
-                message="",
-                steps=(
-                    *([] if alone else [step("snapshot")]),
-                    step("database", subject.replace("CHK", checkpoint)),
-                    *more,
-                ),
-                plan_hash="0" * 64,
-            )
-            return start_rollback(services, plan, approved_by="ann")
-        finally:
-            services.store.close()
+        services = self.services
+        alone = subject.startswith(("rows", "undo"))  # their way back is no snapshot; it would take its time here
+        checkpoint = services.store.checkpoints()[0].id if services.store.checkpoints() else ""
+        plan = RecoveryPlan(
+            option="opt-1.1",
+            incident=incident_of(services).id,
+            type=OptionType.RESTART_ONLY,
+            agent="executor",
+            branch="main",
+            head=git(self.scene.top, "rev-parse", "main"),
+            tree=None,
+            targets=(),
+            message="",
+            steps=(
+                *([] if alone else [step("snapshot")]),
+                step("database", subject.replace("CHK", checkpoint)),
+                *more,
+            ),
+            plan_hash="0" * 64,
+        )
+        return start_rollback(services, plan, approved_by="ann")
 
     def carry_on(self, rollback: Rollback) -> Rollback:
-        return carry_on(self.scene, rollback.id, **self.settings)
+        found = self.services.store.rollback(rollback.id)
+        assert found is not None
+        return carry_out(work_for(self.services, found, lambda run: []))
 
     def step(self, rollback: str = "rb-1") -> tuple[StepState, dict[str, object], str]:
-        from rollcage.core.clock import SystemClock
-
-        with closing(Store.open(self.scene.paths, SystemClock(), read_only=True)) as store:
-            found = next(each for each in store.steps(rollback) if each.name == "database")
-            return found.state, dict(found.data), found.note
+        found = next(each for each in self.services.store.steps(rollback) if each.name == "database")
+        return found.state, dict(found.data), found.note
 
 
 FAILS = PlanStep(3, "metrics", "", "", "", "nobody")
@@ -112,10 +121,11 @@ FAILS = PlanStep(3, "metrics", "", "", "", "nobody")
 
 
 @pytest.fixture
-def data(scene: Scene) -> Data:
+def data(scene: Scene) -> Iterator[Data]:
     data = Data(scene)
     data.write()
-    return data
+    yield data
+    data.close()
 
 
 # What each subject does, and how it is undone
@@ -155,11 +165,7 @@ def test_a_database_that_another_holds_is_waited_for_only_so_long(
     data: Data, subject: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rollback = data.begin(subject)
-    monkeypatch.setattr("rollcage.core.data.sqlite.BUSY_WAIT_S", 0.2)
-    monkeypatch.setattr(
-        "rollcage.core.data.sqlite.SqliteDatabase.__init__.__kwdefaults__",
-        {"captured": (), "busy_wait": 0.2, "query_limit": 1.0},
-    )
+    monkeypatch.setattr(data.services.database, "_busy_wait", 0.2)
     with closing(sqlite3.connect(data.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")  # reading goes on: the snapshot is taken
         other.execute("DELETE FROM orders")
@@ -172,9 +178,7 @@ def test_trees_come_back_with_the_database_only_where_the_plan_says_so(data: Dat
     data.settings["files"] = ["models"]
     weights = data.scene.top / "models" / "weights.log"
     weights.write_text("good\n")
-    services = data.scene.services(**data.settings)
-    kept = take_checkpoint(services, git(data.scene.top, "rev-parse", "main"), every=0)
-    services.store.close()
+    kept = take_checkpoint(data.services, git(data.scene.top, "rev-parse", "main"), every=0)
     assert kept is not None
     weights.write_text("spoilt\n")
     data.carry_on(data.begin("checkpoint CHK"))
@@ -310,29 +314,29 @@ class PostgresData(Data):
 
 
 @pytest.fixture
-def there(scene: Scene, postgres_server: Server, monkeypatch: pytest.MonkeyPatch) -> PostgresData:
+def there(scene: Scene, postgres_server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[PostgresData]:
     monkeypatch.setenv("PG_BIN", str(postgres_server.programs))
     data = PostgresData(scene, postgres_server.fresh())
     data.write()
-    return data
+    yield data
+    data.close()
 
 
 def test_a_snapshot_has_the_postgresql_database_and_brings_it_back(there: PostgresData) -> None:
-    services = there.scene.services(**there.settings)
+    services = there.services
     kept = take_snapshot(services, snapshot_name(services, services.clock.now()), "by hand")
     assert kept.databases == ("database.dump",)
     there.run("DELETE FROM orders")
     assert services.database is not None
     services.database.restore(Path(kept.path) / kept.databases[0])
     assert there.rows() == ALL
-    services.store.close()
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)
 def test_postgresql_data_go_back_and_come_again(there: PostgresData, subject: str) -> None:
-    assert there.carry_on(there.begin(subject)).state is RollbackState.DONE
-    assert there.rows() == SUBJECTS[subject]
-    undone = there.carry_on(there.begin("undo rb-1" if subject.startswith("rows") else "snapshot " + _snapshot(there)))
+    done = there.carry_on(there.begin(subject))
+    assert (done.state, there.rows()) == (RollbackState.DONE, SUBJECTS[subject])
+    undone = there.carry_on(there.begin("undo rb-1" if subject.startswith("rows") else f"snapshot {done.snapshot}"))
     assert undone.state is RollbackState.DONE
     assert there.rows() == ALL
     assert there.carry_on(there.begin(subject, FAILS)).state is RollbackState.UNDONE
@@ -355,12 +359,3 @@ def test_killed_within_it_a_postgresql_database_is_carried_on_too(
     assert there.rows() in (ALL, SUBJECTS[subject])
     assert there.carry_on(rollback).state is RollbackState.DONE
     assert there.rows() == SUBJECTS[subject]
-
-
-def _snapshot(data: Data) -> str:
-    from rollcage.core.clock import SystemClock
-
-    with closing(Store.open(data.scene.paths, SystemClock(), read_only=True)) as store:
-        record = store.rollback("rb-1")
-        assert record is not None
-        return record.snapshot
