@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from tests.conftest import git
 
 from . import unit
 from .cases import Case
+from .grow import START
 from .score import Score, dirty_lost, judge_culprits, judge_tree, settle, tree_files
 from .script import clone, soil
 
@@ -78,11 +80,37 @@ def _run(case: Case, place: Path, score: Score) -> None:
             if first.result != "healthy":
                 score.alarm = True
                 raise RuntimeError(f"the good commit is not healthy: {first}")
-            git(work, "reset", "-q", "--hard", case.head)
+            _move_on(case, work)
         soil(case, work)
         clock.put(_when(work) + LATER)
         outcome = _once(services)
         _judge(case, services, outcome, work, head, score)
+
+
+def _move_on(case: Case, work: Path) -> None:
+    """Move main to the head commit by commit, as the log of the branch then shows it.
+
+    Its way is by the parents that it was at: the first, or where main was moved forward to another branch (foxtrot) the
+    one that has the last good commit behind it.
+    """
+    known = git(work, "rev-list", "--parents", f"{case.good}..{case.head}").split("\n")
+    parents = {one: rest for one, *rest in (line.split() for line in known)}
+    way = [case.head]
+    while way[-1] != case.good:
+        before = parents[way[-1]]
+        way.append(next(each for each in before if len(before) == 1 or _has(work, each, case.good or "")))
+    lines = [f"{'0' * 40} {case.good} Ann <ann@example.com> {START} +0000\tclone\n"]
+    for old, new in pairwise(reversed(way)):
+        moment = git(work, "log", "-1", "--format=%ct", new)
+        lines.append(f"{old} {new} Ann <ann@example.com> {moment} +0000\tcommit\n")
+    with (work / ".git/logs/refs/heads/main").open("w") as log:
+        log.writelines(lines)
+    git(work, "update-ref", "refs/heads/main", case.head)
+    git(work, "reset", "-q", "--hard")
+
+
+def _has(work: Path, sha: str, ancestor: str) -> bool:
+    return git(work, "merge-base", sha, ancestor) == ancestor
 
 
 def _judge(case: Case, services: Services, outcome: Outcome, work: Path, head: dict[str, str], score: Score) -> None:
