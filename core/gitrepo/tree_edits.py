@@ -27,7 +27,7 @@ def edited_tree(mirror: Mirror, tree: str, edits: Mapping[bytes, Entry | None]) 
             mirror.git.run("read-tree", *(["--empty"] if tree == empty_tree(tree) else [tree]), env=index)
             lines = index_info([(path, entry, 0) for path, entry in ordered], tree)
             mirror.git.run("update-index", "-z", "--index-info", stdin=lines, env=index)
-            return mirror.git.text("write-tree", env=index)
+            return mirror.git.text("write-tree", "--missing-ok", env=index)  # a partial clone lacks some
     except OSError as error:
         raise _no_room(mirror, error) from error
 

@@ -122,6 +122,7 @@ class _Search:
         self.failing: list[CheckSettings] = []
         self.output = ""
         """What the failing checks say; empty: none fails."""
+        self.at_head: tuple[CheckOutcome, ...] = ()
         self.tests: set[str] = set()
         """The parts that are tests."""
         self.set: set[str] = set()
@@ -190,6 +191,10 @@ class _Search:
             return
         self.failing, self.output = self._failing()
         needed = closure(every, self.kept)
+        if self._is_innocent(whole):
+            if not self._reduce_copies(needed, whole):
+                self.notes.append(_INNOCENT)
+            return
         keeps = [closure(every, {*needed, *own_tests}), needed | own_tests, needed]
         if not self._reduce(keeps, whole):
             self._tell_tests(whole)
@@ -205,7 +210,16 @@ class _Search:
         checks = self.services.settings.checks
         failed = [(check, outcome) for check, outcome in zip(checks, outcomes, strict=True) if not outcome.passed]
         text = "\n".join("\n".join([check.name, *outcome.failing, outcome.detail]) for check, outcome in failed)
+        self.at_head = outcomes
         return [check for check, _ in failed] or list(checks), text
+
+    def _is_innocent(self, whole: Candidate) -> bool:
+        """Return whether the checks fail without the whole of it just as they do with it: then no part of it helps."""
+        if not self.output or whole.tree is None:
+            return False
+        without = {outcome.name: outcome for outcome in whole.outcomes}
+        failing = [outcome for outcome in self.at_head if outcome.passed is False]
+        return bool(failing) and all(_complaint(outcome) == _complaint(without[outcome.name]) for outcome in failing)
 
     @staticmethod
     def _is_new(part: Part) -> bool:
@@ -405,8 +419,14 @@ class _Search:
 
 _NUMBER = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^"#])*#(\d+)(\.\d+)?(@.*)?', re.DOTALL)
 """The numbers in a part's name, outside of quotes."""
+_INNOCENT = "the checks fail without it just as they do with it"
 _HIDES = "taking back only its tests makes the checks pass too: the fault may be older, and what shows it goes along"
 _ONLY_TESTS = "it only changed tests: taking it back may hide a fault and not mend it"
+
+
+def _complaint(outcome: CheckOutcome) -> tuple[bool | None, tuple[str, ...], str]:
+    """Return what a check says, without the numbers: times and addresses differ from run to run."""
+    return outcome.passed, outcome.failing, re.sub(r"0x[0-9a-f]+|[0-9]+", "0", outcome.detail)
 
 
 def _ends(chosen: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:

@@ -82,12 +82,14 @@ def test_a_huge_text_is_not_compared_token_by_token() -> None:
     assert merge_tokens(b"a " * MOST_TOKENS, b"a " * MOST_TOKENS + b"b", b"c " + b"a " * MOST_TOKENS).text is None
 
 
+@settings(max_examples=60)
 @given(texts, texts)
 def test_a_side_that_changed_nothing_has_no_say(base: bytes, other: bytes) -> None:
     for ours, theirs in ((base, other), (other, base), (other, other)):
         assert merge_tokens(base, ours, theirs) == TokenMerge(other)
 
 
+@settings(max_examples=60)
 @given(texts, texts)
 def test_edits_turn_the_one_text_into_the_other(old: bytes, new: bytes) -> None:
     assert b"".join(tokens(old)) == old
@@ -97,6 +99,7 @@ def test_edits_turn_the_one_text_into_the_other(old: bytes, new: bytes) -> None:
     assert all(one.end < other.start for one, other in pairwise(edits))
 
 
+@settings(max_examples=60)
 @given(texts, texts, texts)
 @example(b"a+b", b"a+bfoo", b"a(b")
 def test_it_is_symmetric_and_keeps_what_either_side_put_in(base: bytes, ours: bytes, theirs: bytes) -> None:

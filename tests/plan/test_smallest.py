@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollcage.core.clock import SystemClock
@@ -74,8 +74,8 @@ class Case:
 def opened(top: Path, state: Path, *checks: dict[str, object]) -> Services:
     state.mkdir(exist_ok=True)
     clock, paths = SystemClock(), RepositoryPaths(state)
-    settings = Settings.model_validate({"checks": list(checks)})
-    return open_services(Repository.discover(top), paths, Store.open(paths, clock), settings, "0" * 64, clock)
+    found = Settings.model_validate({"checks": list(checks)})
+    return open_services(Repository.discover(top), paths, Store.open(paths, clock), found, "0" * 64, clock)
 
 
 @pytest.fixture(scope="module")
@@ -327,6 +327,14 @@ def test_no_more_is_tried_than_may_be(case: Case) -> None:
     assert "not all was tried: 0 check runs were spent" in found[0].why
 
 
+def test_an_innocent_commit_is_not_searched(case: Case) -> None:
+    case.good({"calc.py": BAD})
+    case.bad({"m.py": MUL, "n.py": "x = 1\n", "test_m.py": "import m\n"})
+    (whole,) = case.find()
+    assert (whole.passes, whole.why) == (False, ("the checks fail without it just as they do with it",))
+    assert case.runs == 2
+
+
 def test_when_told_to_stop_it_says_what_it_has(case: Case) -> None:
     case.bad({"calc.py": BAD, "d": "12"})
     case.good({"test_data.py": DATA_TEST})
@@ -388,6 +396,7 @@ def test_how_fine_parts_are_is_in_their_names(parts: tuple[str, ...], grain: Gra
 units = st.lists(st.integers(0, 30).map(str), min_size=1, max_size=16, unique=True)
 
 
+@settings(max_examples=40)
 @given(st.data(), units)
 def test_of_what_is_found_nothing_can_be_left_out(data: st.DataObject, whole: list[str]) -> None:
     needed = set(data.draw(st.lists(st.sampled_from(whole), min_size=1, max_size=4)))
@@ -401,6 +410,7 @@ def test_of_what_is_found_nothing_can_be_left_out(data: st.DataObject, whole: li
     assert len(asked) == len(set(asked))
 
 
+@settings(max_examples=20)
 @given(units)
 def test_one_likely_unit_costs_one_run(whole: list[str]) -> None:
     runs: list[tuple[str, ...]] = []
