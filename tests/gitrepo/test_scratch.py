@@ -183,6 +183,17 @@ def test_the_empty_tree(pool: ScratchPool, repository: Path, full: str) -> None:
         assert content(tree) == {}
 
 
+def test_a_tree_gets_the_place_of_the_one_that_is_most_like_it(mirror: Mirror, full: str, tmp_path: Path) -> None:
+    pool = ScratchPool(mirror, tmp_path / "alike", 2)
+    empty = mirror.git.text("mktree", stdin=b"")
+    places = []
+    for tree in (full, empty, full, empty, full):
+        with pool.tree(tree) as place:
+            places.append(place)
+    assert places == [places[0], places[1]] * 2 + [places[0]]
+    assert places[0] != places[1]
+
+
 def test_filters_and_hooks_of_the_user_do_not_run(mirror: Mirror, pool: ScratchPool, own_home: Path) -> None:
     repository = mirror.repository.top
     hooks = own_home / "hooks"
