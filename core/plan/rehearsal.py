@@ -59,7 +59,11 @@ def rehearse_one(
     agents += [agent for agent in wish.reset if agent not in agents]
     order = restarted(services, agents) if wish.restart else []
     message = "" if restart_only else wish.message or commit_message(incident, diagnosis, wish)
-    candidates = trees(services, head, wish, diagnosis, message, stop=stop)
+
+    def holds(made: Made) -> bool:
+        return _holds(_outcomes(services, head, made, stop))
+
+    candidates = trees(services, head, wish, diagnosis, message, holds, stop=stop)
     made, outcomes = _first_that_holds(services, head, candidates, stop)
     if not restart_only and not wish.message and (made.keeps, made.parts, made.goal) != ((), (), ""):
         message = commit_message(incident, diagnosis, wish, made)
@@ -162,13 +166,8 @@ def _first_that_holds(
     """
     first: Checked | None = None
     for made in candidates:
-        outcomes: tuple[CheckOutcome, ...] = ()
-        if made.tree == services.repository.tree(head):  # what fails before a restart fails behind it
-            outcomes = services.checks.run_all(head, made.tree, stop=stop)
-        elif made.tree is not None:
-            commit = make_commit(services.mirror, made.tree, [head], "rehearsal", services.clock.now())
-            outcomes = services.checks.run_all(commit, made.tree, stop=stop)
-        if made.tree is not None and all(check.passed is not False for check in outcomes):
+        outcomes = _outcomes(services, head, made, stop)
+        if made.tree is not None and _holds(outcomes):
             return made, outcomes
         if first is None or (first[0].tree is None and made.tree is not None):
             first = made, outcomes
@@ -176,6 +175,20 @@ def _first_that_holds(
             break
     assert first is not None
     return first
+
+
+def _holds(outcomes: Sequence[CheckOutcome]) -> bool:
+    return all(check.passed is not False for check in outcomes)
+
+
+def _outcomes(services: Services, head: str, made: Made, stop: threading.Event | None) -> tuple[CheckOutcome, ...]:
+    """Return what every check says of the tree; nothing where there is none."""
+    if made.tree is None:
+        return ()
+    if made.tree == services.repository.tree(head):  # what fails before a restart fails behind it
+        return services.checks.run_all(head, made.tree, stop=stop)
+    commit = make_commit(services.mirror, made.tree, [head], "rehearsal", services.clock.now())
+    return services.checks.run_all(commit, made.tree, stop=stop)
 
 
 def _push(services: Services, wish: Wish, head: str) -> Push:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from ..gitrepo.finely import rehearse_finely
 from ..gitrepo.history import commits
@@ -18,6 +18,9 @@ from .ways_back import ways_back
 from .wishes import Wish
 from .words import why_not
 
+MOST_TRIES = 8
+"""So many trees are checked at most to find which later commits can be made again."""
+
 
 def trees(
     services: Services,
@@ -25,18 +28,19 @@ def trees(
     wish: Wish,
     diagnosis: Diagnosis,
     message: str,
+    holds: Callable[[Made], bool],
     *,
     stop: threading.Event | None = None,
 ) -> Iterator[Made]:
     """Yield what could be published for ``wish``; more than one where it must be tried what goes together.
 
-    Those that lose less come first. Raises GitError, StoreError.
+    Those that lose less come first. ``holds`` tells whether no check fails on a tree. Raises GitError, StoreError.
     """
     ways = ways_back(services, wish.targets, message)
     if wish.type is OptionType.RESTART_ONLY:
         yield Made(services.repository.tree(head), ())
     elif wish.type is OptionType.BRANCH_RESET:
-        yield from _reset(services, head, wish, diagnosis, ways)
+        yield from _reset(services, head, wish, diagnosis, ways, holds)
     elif wish.type is OptionType.FILE_SELECTIVE:
         yield from selected(services, head, wish, ways, stop=stop)
     else:
@@ -55,7 +59,14 @@ def _whole(services: Services, head: str, wish: Wish, ways: Mapping[str, str]) -
     return Made(tree, targets, problems, whole.reason, ways, lost)
 
 
-def _reset(services: Services, head: str, wish: Wish, diagnosis: Diagnosis, ways: Mapping[str, str]) -> Iterator[Made]:
+def _reset(
+    services: Services,
+    head: str,
+    wish: Wish,
+    diagnosis: Diagnosis,
+    ways: Mapping[str, str],
+    holds: Callable[[Made], bool],
+) -> Iterator[Made]:
     branch = services.settings.branch
     line = line_since(services, head, wish.targets)
     if line is None or not line.goal:
@@ -77,28 +88,48 @@ def _reset(services: Services, head: str, wish: Wish, diagnosis: Diagnosis, ways
         yield Made(None, targets, (why,), ways=ways)
         return
     head_tree = services.repository.tree(head)
-    seen: set[str] = set()
-    for keeps in _choices(services, wish, targets, found):
+
+    def made_with(keeps: tuple[str, ...] | None) -> Made:
         made = remake(services, line, found, keeps)
-        if made.tree in seen:
-            continue
-        seen.add(made.tree)
         if made.tree == head_tree:
-            yield Made(None, targets, ("nothing would change: all of it would be made again",), ways=ways)
-            continue
+            return Made(None, targets, ("nothing would change: all of it would be made again",), ways=ways)
         lines = lost_lines(services.mirror, head, made.tree, targets, parents=ways)
-        yield Made(
+        return Made(
             made.tree, targets, made.conflicts, ways=ways, lost_lines=lines, lost_commits=made.lost, keeps=made.kept,
             goal=line.goal,
         )  # fmt: skip
 
-
-def _choices(
-    services: Services, wish: Wish, targets: tuple[str, ...], found: list[Piece]
-) -> Iterator[tuple[str, ...] | None]:
-    """Yield what to make again: all; else what touches no file of the targets; else nothing."""
-    yield wish.keeps
+    yield made_with(wish.keeps)
     if wish.keeps is None and found:
-        files = {path for sha in targets for commit in commits(services.mirror, sha, limit=1) for path in commit.files}
-        yield apart(services, found, files)
-        yield ()
+        yield from _fewer(services, targets, found, made_with, holds)
+
+
+def _fewer(
+    services: Services,
+    targets: tuple[str, ...],
+    found: list[Piece],
+    made_with: Callable[[tuple[str, ...] | None], Made],
+    holds: Callable[[Made], bool],
+) -> Iterator[Made]:
+    """Yield what is left where not all can be made again: without what touches a file of the targets, or nothing.
+
+    Where that holds, what was left out comes back by halves as far as it still does: so only what breaks it is lost.
+    """
+    files = {path for sha in targets for commit in commits(services.mirror, sha, limit=1) for path in commit.files}
+    for base in dict.fromkeys((apart(services, found, files), ())):
+        made = made_with(base)
+        if made.tree is None or not holds(made):
+            yield made
+            continue
+        left = [piece.sha for piece in found if piece.sha not in base and not piece.is_new]
+        groups = [left[: len(left) // 2], left[len(left) // 2 :]] if len(left) > 1 else []
+        keeps, tries = base, MOST_TRIES
+        while groups and tries:
+            group = groups.pop(0)
+            tries -= 1
+            more = made_with((*keeps, *group))
+            if more.tree is not None and set(group) <= set(more.keeps) and holds(more):
+                keeps, made = (*keeps, *group), more
+            elif len(group) > 1:
+                groups[:0] = [group[: len(group) // 2], group[len(group) // 2 :]]
+        yield made

@@ -165,6 +165,15 @@ def test_what_cannot_be_made_again_is_named_and_what_breaks_the_checks_is_left_o
     assert any(f"{clash[:12]} cannot be made again: calc" in effect for effect in option.side_effects)
 
 
+def test_of_what_breaks_the_checks_when_made_again_only_that_is_lost(services: Services, mixed: dict[str, str]) -> None:
+    incident, diagnosis = case(services, mixed["bad"])  # of two bad commits only one was found
+    option, plan = rehearse(services, incident, diagnosis, Wish(RESET, (mixed["bad"],)), "opt-1.1")
+    assert option.rehearsal.checks[0].passed
+    assert option.rehearsal.lost_commits == (mixed["worse"],)
+    assert {mixed["good"], mixed["own"], mixed["last"]} <= set(plan.keeps)
+    assert shown(services, plan, "calc") == lines(at10="better")
+
+
 def test_a_merge_is_made_again_as_a_whole_or_without_the_bad_commit_in_it(scene: Scene, services: Services) -> None:
     before = git(scene.top, "rev-parse", "main")
     git(scene.top, "checkout", "-q", "-b", "side")
