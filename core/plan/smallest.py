@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from ..config import CheckSettings
@@ -14,51 +13,20 @@ from ..gitrepo.copies import find_copies
 from ..gitrepo.finely import rehearse_finely
 from ..gitrepo.later import later_lines
 from ..gitrepo.parts import Part, PartKind, Taken, parts_in, pieces_of, take_back, tree_taking_back
-from ..gitrepo.rehearse import Reversal, lines_lost, lost_lines, make_commit
+from ..gitrepo.rehearse import lines_lost, lost_lines, make_commit
 from ..gitrepo.ways import read_series
 from ..model import CheckOutcome
 from ..services import Services
+from .candidate import Candidate, Granularity, granularity
 from .ddmin import ddmin
 from .wanted import closure, defined, is_check_setting, is_test, needed_by
+
+__all__ = ["MOST_RUNS", "Candidate", "Granularity", "candidate_of", "find_smallest", "granularity"]
 
 MOST_RUNS = 24
 """When so many check runs are spent, no further tree is tried; the best found gets all its checks nevertheless."""
 MOST_STUCK = 64
 """Of parts that cannot be taken back so many at most are looked at for finer ones that can."""
-
-
-class Granularity(StrEnum):
-    """How fine a candidate is."""
-
-    COMMIT = "commit"
-    FILE = "file"
-    HUNK = "hunk"
-    TOKEN = "token"  # noqa: S105 - no password
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A tree that takes back the targets or parts of them, and what was seen of it."""
-
-    tree: str | None
-    """None: it cannot be done, and ``reversal`` says why."""
-    parts: tuple[str, ...]
-    """The parts that go, as `rollcage.core.gitrepo.parts` names them; empty: the commits as a whole."""
-    outcomes: tuple[CheckOutcome, ...]
-    """Of every check, on this very tree; empty: none was run."""
-    granularity: Granularity
-    lost_lines: int
-    """Lines that go although what is taken back did not bring them."""
-    why: tuple[str, ...]
-    """What speaks for it and against it, a line each, for people."""
-    reversal: Reversal
-    wanted: tuple[str, ...] = ()
-    """What goes with it though later work needs it, a line each."""
-
-    @property
-    def passes(self) -> bool:
-        """Return whether every check passed; without checks nothing speaks against it."""
-        return self.tree is not None and all(check.passed is True for check in self.outcomes)
 
 
 def find_smallest(
@@ -417,8 +385,6 @@ class _Search:
         )
 
 
-_NUMBER = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^"#])*#(\d+)(\.\d+)?(@.*)?', re.DOTALL)
-"""The numbers in a part's name, outside of quotes."""
 _INNOCENT = "the checks fail without it just as they do with it"
 _HIDES = "taking back only its tests makes the checks pass too: the fault may be older, and what shows it goes along"
 _ONLY_TESTS = "it only changed tests: taking it back may hide a fault and not mend it"
@@ -456,13 +422,3 @@ def candidate_of(
     outcomes = services.checks.run_all(commit, reversal.tree, stop=stop)
     lost = lines_lost(services.mirror, head, reversal.tree, taken.ways, finely=reversal.finely)
     return Candidate(reversal.tree, tuple(parts), outcomes, grain, lost, (), reversal)
-
-
-def granularity(parts: Sequence[str]) -> Granularity:
-    """Return the finest of ``parts`` by their names; of none, the commits as a whole."""
-    found = [match for part in parts if (match := _NUMBER.fullmatch(part))]
-    if any(match[2] for match in found):
-        return Granularity.TOKEN
-    if found:
-        return Granularity.HUNK
-    return Granularity.FILE if parts else Granularity.COMMIT
