@@ -13,16 +13,27 @@ triggers are off (``session_replication_role``), and ``TRUNCATE`` of a single pa
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ..errors import StoreError
 from ..text import clean
-from .capture import OURSELVES, Change, Scope, TakenBack, no_primary_key, no_such_table, plan, shown, where
+from .capture import OURSELVES, Change, Scope, TakenBack, plan, shown, where
+from .capture_postgres_triggers import (
+    FORMATS,
+    TABLE,
+    Table,
+    digest_of_text,
+    function_of,
+    has_function,
+    is_there,
+    literal,
+    others_recorded,
+    quoted_name,
+    read_table,
+)
 
 if TYPE_CHECKING:
     import psycopg
@@ -31,114 +42,7 @@ if TYPE_CHECKING:
 
     Connection = psycopg.Connection[tuple[Any, ...]]
 
-_FORMATS = {
-    "timezone": "UTC",
-    "datestyle": "ISO, YMD",
-    "intervalstyle": "iso_8601",
-    "bytea_output": "hex",
-    "extra_float_digits": "1",
-}
 _COLUMNS = "c.number, c.agent, c.tbl, c.kind, c.key, c.before::text, c.after::text, c.reverts, c.operation"
-_TABLE = """
-CREATE TABLE IF NOT EXISTS {schema}.rollcage_change (
-    number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    turn text NOT NULL DEFAULT pg_current_xact_id()::text,
-    agent text,
-    tbl text NOT NULL,
-    kind text NOT NULL,
-    key text NOT NULL,
-    before json,
-    after json,
-    reverts bigint,
-    operation text
-);
-CREATE INDEX IF NOT EXISTS rollcage_change_of_row ON {schema}.rollcage_change (tbl, key, number);
-CREATE INDEX IF NOT EXISTS rollcage_change_of_agent ON {schema}.rollcage_change (agent, number);
-CREATE INDEX IF NOT EXISTS rollcage_change_of_operation ON {schema}.rollcage_change (operation)
-    WHERE operation IS NOT NULL;
-"""
-"""``turn`` is the transaction."""
-_FUNCTION = """
-CREATE OR REPLACE FUNCTION {schema}.rollcage_capture() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp {formats} AS $rollcage$
-DECLARE
-    who text := coalesce(nullif(current_setting('rollcage.agent', true), ''),
-        (regexp_match(current_setting('application_name', true), '^rollcage:(.+)$'))[1]);
-    back bigint := nullif(current_setting('rollcage.reverts', true), '')::bigint;
-    doing text := nullif(current_setting('rollcage.operation', true), '');
-    was json; now json; old_key text; new_key text;
-BEGIN
-    IF TG_OP = 'TRUNCATE' THEN
-        FOR was IN EXECUTE format('SELECT row_to_json(t) FROM %I.%I t', TG_TABLE_SCHEMA, TG_TABLE_NAME) LOOP
-            SELECT json_agg(was -> name ORDER BY place)::text INTO old_key
-                FROM unnest(TG_ARGV[1:]) WITH ORDINALITY k (name, place);
-            INSERT INTO {schema}.rollcage_change (agent, tbl, kind, key, before, reverts, operation)
-                VALUES (who, TG_ARGV[0], 'D', old_key, was, back, doing);
-        END LOOP;
-        RETURN NULL;
-    END IF;
-    IF TG_OP <> 'INSERT' THEN
-        was := row_to_json(OLD);
-        SELECT json_agg(was -> name ORDER BY place)::text INTO old_key
-            FROM unnest(TG_ARGV[1:]) WITH ORDINALITY k (name, place);
-    END IF;
-    IF TG_OP <> 'DELETE' THEN
-        now := row_to_json(NEW);
-        SELECT json_agg(now -> name ORDER BY place)::text INTO new_key
-            FROM unnest(TG_ARGV[1:]) WITH ORDINALITY k (name, place);
-    END IF;
-    IF old_key = new_key THEN
-        IF was::text <> now::text THEN
-            INSERT INTO {schema}.rollcage_change (agent, tbl, kind, key, before, after, reverts, operation)
-                VALUES (who, TG_ARGV[0], 'U', new_key, was, now, back, doing);
-        END IF;
-        RETURN NULL;
-    END IF;
-    IF was IS NOT NULL THEN
-        INSERT INTO {schema}.rollcage_change (agent, tbl, kind, key, before, reverts, operation)
-            VALUES (who, TG_ARGV[0], 'D', old_key, was, back, doing);
-    END IF;
-    IF now IS NOT NULL THEN
-        INSERT INTO {schema}.rollcage_change (agent, tbl, kind, key, after, reverts, operation)
-            VALUES (who, TG_ARGV[0], 'I', new_key, now, back, doing);
-    END IF;
-    RETURN NULL;
-END $rollcage$;
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """A captured table as it is now."""
-
-    name: str
-    """As the settings name it; so it stands in the record."""
-    oid: int
-    quoted: str
-    key: tuple[str, ...]
-    columns: tuple[str, ...]
-    """Those that can be written."""
-    is_recorded: bool
-    was_recorded: bool
-    """It was once, as the record shows."""
-
-    @property
-    def at_key(self) -> str:
-        """Return the condition for the row ``t`` with the key of the image ``%(image)s``."""
-        columns = ", ".join(_quoted(column) for column in self.key)
-        return f"({columns}) = (SELECT {columns} FROM json_populate_record(NULL::{self.quoted}, %(image)s::json))"
-
-    def triggers(self, schema: str) -> list[str]:
-        """Return the statements that record it."""
-        arguments = ", ".join(_literal(text) for text in (self.name, *self.key))
-        what = f"EXECUTE FUNCTION {schema}.rollcage_capture({arguments})"
-        return [
-            f"DROP TRIGGER IF EXISTS rollcage_row ON {self.quoted}",
-            f"DROP TRIGGER IF EXISTS rollcage_truncate ON {self.quoted}",
-            f"CREATE TRIGGER rollcage_row AFTER INSERT OR UPDATE OR DELETE ON {self.quoted} FOR EACH ROW {what}",
-            f"CREATE TRIGGER rollcage_truncate BEFORE TRUNCATE ON {self.quoted} FOR EACH STATEMENT {what}",
-        ]
 
 
 class _ConflictError(Exception):
@@ -156,16 +60,16 @@ class PostgresCapture:
         """See `RowCapture.install`; in the first schema of the search path."""
         with self._database.connected() as connection:
             schema = _schema(connection)
-            tables = [_read(connection, schema, name) for name in self.tables]
-            others = _others(connection, tables)
-            if _has_function(connection, schema) and all(table.is_recorded for table in tables) and not others:
+            tables = [read_table(connection, schema, name) for name in self.tables]
+            others = others_recorded(connection, tables)
+            if has_function(connection, schema) and all(table.is_recorded for table in tables) and not others:
                 return []
             with connection.transaction():
                 connection.execute("SELECT pg_advisory_xact_lock(hashtext('rollcage_capture'))")
-                function = _function(schema)
-                for statement in (_TABLE.format(schema=schema), function):
+                function = function_of(schema)
+                for statement in (TABLE.format(schema=schema), function):
                     connection.execute(statement.encode())
-                mark = f"COMMENT ON FUNCTION {schema}.rollcage_capture() IS {_literal(_digest(function))}"
+                mark = f"COMMENT ON FUNCTION {schema}.rollcage_capture() IS {literal(digest_of_text(function))}"
                 connection.execute(mark.encode())
                 said = []
                 for table in tables:
@@ -189,7 +93,7 @@ class PostgresCapture:
         with self._database.connected() as connection:
             schema = _schema(connection)
             with connection.transaction():
-                names = _others(connection, ())
+                names = others_recorded(connection, ())
                 for statement in (
                     f"DROP FUNCTION IF EXISTS {schema}.rollcage_capture() CASCADE",
                     f"DROP TABLE IF EXISTS {schema}.rollcage_change",
@@ -205,8 +109,8 @@ class PostgresCapture:
         """See `RowCapture.is_installed`."""
         with self._database.connected() as connection:
             schema = _schema(connection)
-            return _has_function(connection, schema) and all(
-                _read(connection, schema, name).is_recorded for name in self.tables
+            return has_function(connection, schema) and all(
+                read_table(connection, schema, name).is_recorded for name in self.tables
             )
 
     def first_since(self, moment: datetime) -> int:
@@ -231,7 +135,7 @@ class PostgresCapture:
     def _ask(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
         with self._database.connected() as connection:
             schema = _schema(connection)
-            if not _is_there(connection, schema):
+            if not is_there(connection, schema):
                 raise StoreError(f"{self._database.named} is not recorded yet; rollcage records it at its start")
             return connection.execute(query.format(change=f"{schema}.rollcage_change").encode(), parameters).fetchall()
 
@@ -240,7 +144,7 @@ class PostgresCapture:
         taken = TakenBack()
         with self._database.connected() as connection:
             schema = _schema(connection)
-            for name, value in _FORMATS.items():
+            for name, value in FORMATS.items():
                 connection.execute("SELECT set_config(%s, %s, false)", (name, value))
             try:
                 with connection.transaction(force_rollback=trial):
@@ -254,10 +158,10 @@ class PostgresCapture:
     def _take_back(
         self, connection: Connection, schema: str, scope: Scope, operation: str, *, trial: bool
     ) -> TakenBack:
-        tables = {name: _read(connection, schema, name) for name in self.tables}
+        tables = {name: read_table(connection, schema, name) for name in self.tables}
         for table in tables.values():
             connection.execute(f"LOCK TABLE {table.quoted} IN SHARE ROW EXCLUSIVE MODE".encode())
-        if not _has_function(connection, schema) or not all(table.is_recorded for table in tables.values()):
+        if not has_function(connection, schema) or not all(table.is_recorded for table in tables.values()):
             raise StoreError(
                 f"{self._database.named} is not recorded as its tables are now; rollcage records it at its start"
             )
@@ -283,70 +187,6 @@ def _schema(connection: Connection) -> str:
     return str(row[0])
 
 
-def _function(schema: str) -> str:
-    formats = " ".join(f"SET {name} = {_literal(value)}" for name, value in _FORMATS.items() if name != "datestyle")
-    return _FUNCTION.replace("{schema}", schema).replace("{formats}", f"{formats} SET datestyle = 'ISO', 'YMD'")
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _is_there(connection: Connection, schema: str) -> bool:
-    row = connection.execute("SELECT to_regclass(%s)", (f"{schema}.rollcage_change",)).fetchone()
-    return row is not None and row[0] is not None
-
-
-def _has_function(connection: Connection, schema: str) -> bool:
-    """Return whether the table and the function of this version are there."""
-    query = "SELECT obj_description(to_regprocedure(%s), 'pg_proc')"
-    row = connection.execute(query, (f"{schema}.rollcage_capture()",)).fetchone()
-    return row is not None and row[0] == _digest(_function(schema)) and _is_there(connection, schema)
-
-
-def _read(connection: Connection, schema: str, name: str) -> _Table:
-    """Return what the table ``name`` looks like now. Raises RefusedError."""
-    found = connection.execute(
-        "SELECT c.oid, c.oid::regclass::text FROM pg_class c WHERE c.relkind IN ('r', 'p')"
-        " AND ((c.relname = %s AND pg_table_is_visible(c.oid)) OR c.oid = to_regclass(%s)) LIMIT 1",
-        (name, name if "." in name else None),
-    ).fetchone()
-    if found is None:
-        raise no_such_table(name)
-    oid, quoted = int(found[0]), str(found[1])
-    columns = connection.execute(
-        "SELECT attname, attgenerated = '', attnum FROM pg_attribute"
-        " WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
-        (oid,),
-    ).fetchall()
-    names = {number: str(column) for column, _, number in columns}
-    row = connection.execute(
-        "SELECT conkey FROM pg_constraint WHERE conrelid = %s AND contype = 'p'", (oid,)
-    ).fetchone()
-    if row is None:
-        raise no_primary_key(name)
-    key = tuple(names[number] for number in row[0])
-    arguments = b"".join(text.encode() + b"\0" for text in (name, *key))
-    recorded = connection.execute(
-        "SELECT count(*) FROM pg_trigger WHERE tgrelid = %s AND tgname IN ('rollcage_row', 'rollcage_truncate')"
-        " AND tgfoid = to_regprocedure(%s) AND tgargs = %s AND tgenabled = 'O'",
-        (oid, f"{schema}.rollcage_capture()", arguments),
-    ).fetchone()
-    was = None
-    if _is_there(connection, schema):
-        query = f"SELECT 1 FROM {schema}.rollcage_change WHERE tbl = %s LIMIT 1"
-        was = connection.execute(query.encode(), (name,)).fetchone()
-    writable = tuple(str(column) for column, is_plain, _ in columns if is_plain)
-    return _Table(name, oid, quoted, key, writable, recorded == (2,), was is not None)
-
-
-def _others(connection: Connection, tables: Sequence[_Table]) -> list[str]:
-    """Return the tables that have our triggers and are none of ``tables``."""
-    query = """SELECT DISTINCT t.tgrelid::regclass::text FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
-        WHERE t.tgname = 'rollcage_row' AND NOT c.relispartition AND NOT t.tgrelid = ANY (%s::oid[])"""
-    return [str(name) for (name,) in connection.execute(query, ([table.oid for table in tables],))]
-
-
 def _history(connection: Connection, schema: str, scope: Scope) -> list[Change]:
     """Return every change, from the oldest that ``scope`` may mean on, of every row that it may mean."""
     meant, parameters = "operation = %s", [scope.of]
@@ -362,7 +202,7 @@ def _history(connection: Connection, schema: str, scope: Scope) -> list[Change]:
 
 
 def _apply(
-    connection: Connection, schema: str, targets: Sequence[Change], tables: dict[str, _Table], operation: str
+    connection: Connection, schema: str, targets: Sequence[Change], tables: dict[str, Table], operation: str
 ) -> list[str]:
     """Swap each row for what was before; return the first conflict."""
     import psycopg
@@ -389,7 +229,7 @@ def _apply(
     return []
 
 
-def _swap_all(connection: Connection, targets: Sequence[Change], tables: dict[str, _Table]) -> str:
+def _swap_all(connection: Connection, targets: Sequence[Change], tables: dict[str, Table]) -> str:
     """Swap every row, newest first; return the first conflict. Raises what psycopg raises."""
     for change in targets:
         connection.execute("SELECT set_config('rollcage.reverts', %s, true)", (str(change.number),))
@@ -400,7 +240,7 @@ def _swap_all(connection: Connection, targets: Sequence[Change], tables: dict[st
     return ""
 
 
-def _swap_patiently(connection: Connection, targets: Sequence[Change], tables: dict[str, _Table]) -> str:
+def _swap_patiently(connection: Connection, targets: Sequence[Change], tables: dict[str, Table]) -> str:
     """Do as `_swap_all`, but put off what refers to a row that is not back yet, until nothing moves any more.
 
     ``TRUNCATE ... CASCADE`` empties the table that is referred to first. The changes of one row stay in their order.
@@ -437,7 +277,7 @@ def _refused(error: Exception) -> str:
     return f"the database refuses: {clean(str(error))}"
 
 
-def _swap(connection: Connection, table: _Table, change: Change) -> str:
+def _swap(connection: Connection, table: Table, change: Change) -> str:
     """Swap one row, if it is as the change left it; return why not."""
     image = change.after or change.before
     found = f"SELECT row_to_json(t)::text FROM {table.quoted} t WHERE {table.at_key} FOR UPDATE".encode()
@@ -454,7 +294,7 @@ def _swap(connection: Connection, table: _Table, change: Change) -> str:
     columns = [column for column in table.columns if column in kept]
     if change.after is not None:
         columns = [column for column in columns if column not in table.key]
-    names = ", ".join(_quoted(column) for column in columns)
+    names = ", ".join(quoted_name(column) for column in columns)
     values = f"SELECT {names} FROM json_populate_record(NULL::{table.quoted}, %(before)s::json)"
     if change.after is None:
         statement = f"INSERT INTO {table.quoted} ({names}) OVERRIDING SYSTEM VALUE {values}"
@@ -465,30 +305,32 @@ def _swap(connection: Connection, table: _Table, change: Change) -> str:
     return "" if len(now) == 1 and _same(now[0][0], change.before, table) else "it does not come out as it was"
 
 
-def _dependents(connection: Connection, table: _Table, change: Change) -> str:
+def _dependents(connection: Connection, table: Table, change: Change) -> str:
     """Return a table whose rows the database would change or remove along with this one."""
     if change.after is None:
         return ""
-    action = "confdeltype" if change.before is None else "confupdtype"
-    query = f"""
-        SELECT k.conrelid::regclass::text,
-            (SELECT array_agg(a.attname ORDER BY u.place) FROM unnest(k.conkey) WITH ORDINALITY u (number, place)
-                JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.number),
-            (SELECT array_agg(a.attname ORDER BY u.place) FROM unnest(k.confkey) WITH ORDINALITY u (number, place)
-                JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.number)
-        FROM pg_constraint k WHERE k.contype = 'f' AND k.confrelid = %s AND k.{action} IN ('c', 'n', 'd')"""
     after, before = json.loads(change.after), json.loads(change.before) if change.before else {}
-    for name, theirs, ours in connection.execute(query.encode(), (table.oid,)).fetchall():
-        if change.before is not None and all(after.get(column) == before.get(column) for column in ours):
+    for referrer in table.referrers:
+        if change.before is None:
+            goes_along = referrer.on_delete
+        else:
+            goes_along = referrer.on_update and any(
+                after.get(column) != before.get(column) for column in referrer.refers_to
+            )
+        if not goes_along:
             continue
-        match = " AND ".join(f"c.{_quoted(one)} = p.{_quoted(other)}" for one, other in zip(theirs, ours, strict=True))
-        look = f"SELECT 1 FROM {name} c, json_populate_record(NULL::{table.quoted}, %s::json) p WHERE {match} LIMIT 1"
+        match = " AND ".join(
+            f"c.{quoted_name(one)} = p.{quoted_name(other)}"
+            for one, other in zip(referrer.columns, referrer.refers_to, strict=True)
+        )
+        ours = f"json_populate_record(NULL::{table.quoted}, %s::json)"
+        look = f"SELECT 1 FROM {referrer.table} c, {ours} p WHERE {match} LIMIT 1"
         if connection.execute(look.encode(), (change.after,)).fetchone():
-            return str(name)
+            return referrer.table
     return ""
 
 
-def _same(one: str, other: str | None, table: _Table) -> bool:
+def _same(one: str, other: str | None, table: Table) -> bool:
     """Return whether two images agree in the columns that both have and the table has still."""
     if other is None:
         return False
@@ -500,13 +342,3 @@ def _same(one: str, other: str | None, table: _Table) -> bool:
 def _exact(text: str) -> tuple[str]:
     """Keep a number as it is written: as a float it would be another."""
     return (text,)
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _literal(text: str) -> str:
-    from psycopg import sql
-
-    return sql.Literal(text).as_string(None)
