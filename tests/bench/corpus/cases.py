@@ -7,13 +7,13 @@ import inspect
 import json
 import random
 import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from . import kinds
 from .edits import Unfit
 from .grow import Grower, Stillborn
 from .kinds import KINDS
@@ -137,12 +137,10 @@ def _folder(name: str) -> Path:
 def _version(kind: str) -> str:
     """Return what changes with the code that such cases are grown by; other kinds may come and go."""
     here = Path(__file__).parent
-    grown_by = ("edits", "templates", "faults", "grow", "packages", "unit")
+    grown_by = ("edits", "templates", "faults", "grow", "packages", "story", "unit")
     texts = [(here / f"{each}.py").read_text() for each in grown_by]
-    names = {name for name in vars(kinds) if name not in KINDS}
-    helpers = [inspect.getsource(vars(kinds)[name]) for name in sorted(names) if _is_helper(vars(kinds)[name])]
-    return hashlib.sha256("".join([*texts, *helpers, inspect.getsource(KINDS[kind][0])]).encode()).hexdigest()[:12]
-
-
-def _is_helper(item: object) -> bool:
-    return inspect.isfunction(item) and item.__module__ == kinds.__name__
+    make, _ = KINDS[kind]
+    beside = vars(sys.modules[make.__module__])
+    helpers = [beside[name] for name in sorted(beside) if name.startswith("_") and inspect.isfunction(beside[name])]
+    texts += [inspect.getsource(each) for each in (*helpers, make)]
+    return hashlib.sha256("".join(texts).encode()).hexdigest()[:12]
