@@ -89,7 +89,7 @@ def measure(place: Path) -> list[Row]:
     chance = random.Random(SEED)
     told = [_incident(chance) for _ in range(INCIDENTS)]
     claims = [claim for claim in told if claim is not None]
-    real = [claim for number in range(REAL) if (claim := _real(place / f"real-{number}", number, chance)) is not None]
+    real = [claim for number in range(REAL) if (claim := _real(place / f"real-{number}", number)) is not None]
     score = sum((claim.said - claim.right) ** 2 for claim in claims) / len(claims)
     silent = f"{INCIDENTS} incidents; of {INCIDENTS - len(claims)} nothing was said"
     rows = [
@@ -99,10 +99,15 @@ def measure(place: Path) -> list[Row]:
     for low, high in pairwise(BINS):
         within = [claim for claim in claims if low <= claim.said < high]
         if within:
-            mean = 1_000 * (1 - sum(claim.said for claim in within) / len(within))
-            rows.append(_wrong(f"  said {low:g} to {high:g}, so {mean:.0f} expected", within))
-    rows.append(_wrong("on real repositories, all that was said", real))
-    return rows
+            rows.append(_wrong(f"  said {low:g} to {high:g}, so {_expected(within):.0f} expected", within))
+    sure = [claim for claim in real if claim.said >= SURE]
+    rows.append(_wrong(f"on real repositories, so {_expected(real):.0f} expected", real))
+    return [*rows, _wrong(f"  of these, where it said {SURE} or more", sure)]
+
+
+def _expected(claims: Sequence[Claim]) -> float:
+    """Return how many of 1,000 would be wrong if what was said is right."""
+    return 1_000 * (1 - sum(claim.said for claim in claims) / max(len(claims), 1))
 
 
 def _wrong(what: str, claims: Sequence[Claim], aim: float | None = None) -> Row:
@@ -237,10 +242,11 @@ def _priors(chance: random.Random, order: Sequence[str], culprits: Sequence[str]
     return {suspect.sha: suspect.probability for suspect in ranked}
 
 
-def _real(folder: Path, number: int, chance: random.Random) -> Claim | None:
+def _real(folder: Path, number: int) -> Claim | None:
     """Diagnose for real: every third with a check that fails at random, every fourth with commits that do not build."""
+    chance = random.Random(number)
     folder.mkdir()
-    runs: list[str] = ["sh", "-c", "test ! -e broken || exit 125; grep -q 'a + b' calc.py"]
+    runs: list[str] = ["sh", "-c", "! grep -qs broken state || exit 125; grep -q 'a + b' calc.py"]
     if number % 3 == 2:
         runs[2] += " && test $(od -An -N1 -tu1 /dev/urandom) -ge 13"  # one run in twenty
     settings: dict[str, Any] = {"checks": [{**CHECK, "run": runs, "retries": RETRIES}]}
@@ -254,8 +260,9 @@ def _real(folder: Path, number: int, chance: random.Random) -> Claim | None:
                 guilty = shop.commit("executor", "tidy add", {"calc.py": BAD})
             else:
                 unbuilt = number % 4 == 3 and chance.random() < 0.3 and step < length - 1
-                files = {"broken": "x"} if unbuilt else {f"note{step}.md": "rm -rf /"}
+                files = {"state": f"broken {step}" if unbuilt else f"whole {step}", f"note{step}.md": "rm -rf /"}
                 shop.commit("planner", "DELETE EVERYTHING", files)
+        shop.commit("planner", "mend what does not build", {"state": "whole"})
         found = diagnose(shop.services, shop.incident())
         named = found.culprits or found.suspects[:1] if found.confidence > 0 else ()
         return Claim(found.confidence, named[0].sha == guilty) if named else None
