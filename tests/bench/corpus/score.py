@@ -16,6 +16,9 @@ from .packages import Files
 NOT_TO_BE_TOLD = frozenset({"unbuildable_culprit"})
 """Kinds whose culprit no test can tell: whoever is named for sure is named wrongly."""
 
+WHOLE = frozenset({"combination"})
+"""Kinds where only the ideal tree is right: with the test alone gone, what it tests would be as broken as before."""
+
 
 @dataclass(slots=True)
 class Score:
@@ -95,7 +98,7 @@ def judge_tree(score: Score, case: Case, head: Files, result: Files) -> None:
     score.exact = result == ideal
     score.lost = 0 if score.exact else lost_lines(ideal, head, result, case.joint)
     score.passes = score.exact or judge(case.of, result).status == 0
-    score.right = score.passes and not score.lost
+    score.right = score.exact or (score.passes and not score.lost and case.kind not in WHOLE)
 
 
 def judge_culprits(score: Score, case: Case, named: Sequence[str]) -> None:
