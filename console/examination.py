@@ -332,7 +332,11 @@ def _database(context: Context) -> Iterator[Found]:
         yield Found("database", Status.FAULT, line, "restore it: rollcage snapshots lists what was kept")
     if damage:
         return
-    yield Found("database", Status.OK, f"{database.kind}, whole, {len(settings.checks)} checks")
+    known = database.examine()
+    yield Found("database", Status.OK, f"{known}, whole, {len(settings.checks)} checks")
+    if database.capture is not None and not database.capture.is_installed():
+        text = "rows are not recorded yet: row_capture works from the start of an engine at level propose or auto"
+        yield Found("database", Status.WARNING, text, "start rollcage, or rollcage --auto")
     for answer in database.check_errors():
         if answer.count is None:
             yield Found("database", Status.WARNING, f"check {answer.name}: {answer.detail}", "correct its sql:")

@@ -9,6 +9,7 @@ from datetime import datetime
 from .config import Settings
 from .detect.behaviour import SAMPLED
 from .detect.incidents import is_unresolved
+from .execute.false_alarms import false_alarms
 from .fleet.runs import Run, current_runs
 from .model import (
     ENDED_STATES,
@@ -129,7 +130,8 @@ def overall_health(incidents: Sequence[Incident]) -> Health:
 def health_report(view: View, now: datetime) -> SystemHealthReport:
     """Return the `SystemHealthReport` of this moment.
 
-    Figures are the newest ones, by ``AGENT.METRIC`` (``METRIC`` alone: of the whole), in base units.
+    Figures are the newest ones, by ``AGENT.METRIC`` (``METRIC`` alone: of the whole), in base units; ``false_alarms``
+    are rollcage's own: how many rollbacks took back what landed again unmodified.
     """
     with view.store.at_one_moment():
         trouble = unresolved(view.store)
@@ -145,6 +147,8 @@ def health_report(view: View, now: datetime) -> SystemHealthReport:
                 continue
             figures = quality if metric in QUALITY else performance
             figures[f"{name}.{metric}" if name else metric] = signal.value
+    if (wrong := false_alarms(view.store)) > 0:
+        quality["false_alarms"] = float(wrong)
     return SystemHealthReport(
         timestamp=now,
         overall_status=overall_health(trouble),

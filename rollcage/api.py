@@ -25,6 +25,7 @@ from types import TracebackType
 
 from .console.auto import answered, leading
 from .console.context import Context
+from .core.data.capture_sqlite import writing_as
 from .core.decide import decide
 from .core.decisions import begun_by
 from .core.detect.rules import Rule, rules
@@ -84,6 +85,7 @@ __all__ = [
     "use",
     "validate_recovery_plan",
     "verify_rollback_success",
+    "writing_as",
 ]
 
 Problem = Incident | str

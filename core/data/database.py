@@ -54,6 +54,10 @@ class Database(Protocol):
         """The recording of its rows; ``None``: `database.row_capture` names no table."""
         ...
 
+    def examine(self) -> str:
+        """Return what it is and what it is kept with, in a few words, for ``rollcage doctor``. Raises StoreError."""
+        ...
+
     def check_errors(self) -> list[CheckError]:
         """Run every check of the settings, read-only and limited in time; one answer for each, in their order."""
         ...

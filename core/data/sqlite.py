@@ -89,6 +89,10 @@ class SqliteDatabase:
             names = [str(name) for (name,) in connection.execute(query)]
         return [name for name in names if not name.startswith(("sqlite_", "rollcage_"))]
 
+    def examine(self) -> str:
+        """See `Database.examine`."""
+        return f"SQLite {sqlite3.sqlite_version}"
+
     def check_errors(self) -> list[CheckError]:
         """See `Database.check_errors`.
 

@@ -164,6 +164,8 @@ class Supervisor:
         }
         if self._order.competition:
             environment["ROLLCAGE_COMPETITION"] = self._order.competition
+        # PostgreSQL knows by it whose writes these are, where rows are recorded (rollcage.core.data.capture_postgres).
+        environment.setdefault("PGAPPNAME", f"rollcage:{self._order.agent}")
         reading, writing = os.pipe()
         pump = OutputPump(reading, self._log)
         pump.start()
