@@ -23,7 +23,15 @@ def _do_push(work: Work, step: Step) -> Mapping[str, object]:
     rollback, branch, remote = work.journal.rollback, work.plan.branch, step.subject
     rewritten, expect = work.plan.rewrite, str(step.data.get("expect", ""))
     try:
-        result = send(work.services, branch, remote, expect=expect, rewritten=rewritten, why=rollback.id)
+        result = send(
+            work.services,
+            branch,
+            remote,
+            expect=expect,
+            rewritten=rewritten,
+            had=(rollback.head_before,),
+            why=rollback.id,
+        )
         state, words = result.state, result.words
     except StoreError:
         raise

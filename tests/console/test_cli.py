@@ -56,7 +56,7 @@ def test_the_version_is_data(rollcage: Rollcage) -> None:
         (["completion", "csh"], "'csh'"),
         (["show", "inc-9"], "there is no 'inc-9'"),
         (["diagnose", "inc-9"], "there is no incident 'inc-9'"),
-        (["diagnose"], "there is no open incident"),
+        (["diagnose"], "there is no incident to diagnose"),
         (["run", "a"], "Missing argument"),
         (["run", "a", "--stage", "cleaner", "--", "true"], "allowed: planner, analyzer"),
         (["replay", "nowhere.jsonl"], "nowhere.jsonl"),
