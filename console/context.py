@@ -45,11 +45,28 @@ class Context:
         return Repository.discover(self.directory)
 
     @cached_property
+    def _known(self) -> tuple[Path, RepositoryPaths] | None:
+        """The git directory and the state of a plain repository that is known, found without git, which most lists
+        then do not need; ``None``: ask git."""
+        from ..core.store.identity import known_paths
+        from ..core.store.locate import state_home
+
+        known = known_paths(self.directory)
+        return known if known and not state_home().resolve().is_relative_to(known[0].parent.resolve()) else None
+
+    @property
+    def top(self) -> Path:
+        """The main working tree. Raises as `repository` does."""
+        return self._known[0].parent if self._known else self.repository.top
+
+    @cached_property
     def paths(self) -> RepositoryPaths:
         """Where its state lies; made where it is missing.
 
         Raises StoreError, and UsageError where ``ROLLCAGE_STATE_DIR`` would put it among the files of the repository.
         """
+        if self._known is not None:
+            return self._known[1]
         named = os.environ.get("ROLLCAGE_STATE_DIR", "")
         if named and not Path(named).is_absolute():
             raise UsageError(
@@ -95,7 +112,7 @@ class Context:
         from .review import review
 
         def load() -> Trusted:
-            return load_trusted(self.repository.top, self.paths, self.config, review=review)
+            return load_trusted(self.top, self.paths, self.config, review=review)
 
         try:
             trusted = load()
@@ -147,7 +164,8 @@ class Context:
         """Return which engine leads this repository, as ``pid 47 on host``; ``None``: none does."""
         from ..core.coordination.leader import Leader
 
-        return Leader(self.repository.common_dir, self.leases).holder()
+        common = self._known[0] if self._known else self.repository.common_dir
+        return Leader(common, self.leases).holder()
 
     def close(self) -> None:
         """Close what was opened."""

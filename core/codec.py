@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from typing import Any, TypeVar
-
-from pydantic import TypeAdapter, ValidationError
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .clock import iso
 from .errors import StoreError
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 T = TypeVar("T")
 
@@ -19,6 +20,8 @@ _adapters: dict[Any, TypeAdapter[Any]] = {}
 
 def _adapter(kind: Any) -> TypeAdapter[Any]:
     if kind not in _adapters:
+        from pydantic import TypeAdapter  # dearer than all of the store: an empty list does without
+
         _adapters[kind] = TypeAdapter(kind)
     return _adapters[kind]
 
@@ -52,8 +55,10 @@ def from_json(kind: type[T], value: dict[str, Any] | str) -> T:
 
     Raises StoreError where the text is damaged or does not fit.
     """
+    from pydantic import ValidationError
+
+    adapter: TypeAdapter[T] = _adapter(kind)
     try:
-        adapter: TypeAdapter[T] = _adapter(kind)
         return adapter.validate_json(value) if isinstance(value, str) else adapter.validate_python(value)
     except ValidationError as error:
         first = error.errors()[0]

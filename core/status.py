@@ -9,7 +9,6 @@ from datetime import datetime
 from .config import Settings
 from .detect.behaviour import SAMPLED
 from .detect.incidents import is_unresolved
-from .execute.false_alarms import false_alarms
 from .fleet.runs import Run, current_runs
 from .model import (
     ENDED_STATES,
@@ -133,6 +132,8 @@ def health_report(view: View, now: datetime) -> SystemHealthReport:
     Figures are the newest ones, by ``AGENT.METRIC`` (``METRIC`` alone: of the whole), in base units; ``false_alarms``
     are rollcage's own: how many rollbacks took back what landed again unmodified.
     """
+    from .execute.false_alarms import false_alarms  # the lists of agents need none of what it stands on
+
     with view.store.at_one_moment():
         trouble = unresolved(view.store)
         statuses = agent_statuses(view, trouble=trouble)

@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-from filelock import FileLock, Timeout
-
 from ..errors import StoreError
 from ..store.files import not_writable
 
@@ -26,6 +24,8 @@ class Holder:
 
     def __init__(self, folder: Path) -> None:
         """Make a file in ``folder`` and lock it. Raises StoreError."""
+        from filelock import FileLock, Timeout  # who only looks at locks needs it not
+
         self.id = str(uuid4())
         self._lock = FileLock(folder / self.id, timeout=5, thread_local=False)
         try:

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import os
 import threading
+from functools import cached_property
 from pathlib import Path
-
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING
 
 from ..errors import LeaseError
 from ..store.files import not_writable, write_atomically
 from ..text import clean
 from .holders import is_free
 from .leases import HeldLease, Leases, LostLeaseError
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 LEASE = "engine"
 TTL = 10.0
@@ -31,10 +34,15 @@ class Leader:
         """Take the common git directory and the leases of its repository. Touches nothing yet."""
         self._folder = common_dir / "rollcage"
         self._leases = leases
-        self._flock = FileLock(self._folder / "leader.lock", thread_local=False)
         self._held: HeldLease | None = None
         self._guard = threading.Lock()
         self.name = f"pid {os.getpid()} on {clean(os.uname().nodename)}"
+
+    @cached_property
+    def _flock(self) -> BaseFileLock:
+        from filelock import FileLock  # who only asks who leads needs it not
+
+        return FileLock(self._folder / "leader.lock", thread_local=False)
 
     @property
     def leading(self) -> bool:
@@ -49,6 +57,8 @@ class Leader:
 
     def try_lead(self) -> bool:
         """Lead if nobody does; return whether this one leads. Raises StoreError."""
+        from filelock import Timeout
+
         with self._guard:
             if self._held is not None:
                 return True

@@ -1,7 +1,7 @@
 """The one door to the git program: bytes in, bytes out, the same behaviour whatever the caller's environment says.
 
-GitPython starts the processes. Each has a session of its own, no terminal, and configuration that keeps it from
-running hooks, pagers, monitors, signing or garbage collection.
+GitPython starts the processes, and is imported with the first, since lists need none. Each has a session of its own, no
+terminal, and configuration that keeps it from running hooks, pagers, monitors, signing or garbage collection.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 from ..errors import GitError, GitVersionError, UsageError
 from ..text import clean, mask_secrets
 
-os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # else a missing git is an ImportError here, not our clear line
-from git import cmd as gitpython
-from git.exc import GitCommandNotFound
+if TYPE_CHECKING:
+    from git.cmd import Git as GitPython
 
 MINIMUM_VERSION = (2, 39)
 """``git merge-tree --write-tree`` came with 2.38; its ``--stdin``, which takes a batch, with 2.39."""
@@ -28,7 +28,7 @@ MINIMUM_VERSION = (2, 39)
 IDENTITY = ("rollcage", "rollcage@localhost")
 """Name and address on the commits that rollcage makes."""
 
-Process = gitpython.Git.AutoInterrupt
+Process: TypeAlias = "GitPython.AutoInterrupt"
 """A git process that runs; behaves like subprocess.Popen."""
 
 _KILL_GRACE_S = 2.0
@@ -188,8 +188,12 @@ _ADVICE = (
 def _started(
     command: list[str], directory: Path, environment: Mapping[str, str], istream: int | None, inherit: Sequence[int]
 ) -> Process:
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # else a missing git is an ImportError, not our clear line
+    from git.cmd import Git as GitPython
+    from git.exc import GitCommandNotFound
+
     try:
-        return gitpython.Git(str(directory)).execute(
+        return GitPython(str(directory)).execute(
             [*_scrub(environment), *command],
             istream=istream,
             as_process=True,

@@ -9,8 +9,6 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from ..errors import StoreError
 
 
@@ -64,6 +62,8 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
 @contextlib.contextmanager
 def locked(path: Path, timeout: float = 10.0) -> Iterator[None]:
     """Hold the file lock ``path`` meanwhile. Raises StoreError where it is not had within ``timeout`` seconds."""
+    from filelock import FileLock, Timeout  # as dear as all else here; the lists take no such lock
+
     lock = FileLock(path, timeout=timeout)
     try:
         lock.acquire()

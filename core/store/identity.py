@@ -19,13 +19,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from uuid import uuid4
 
 from ..errors import StoreError
 from .files import locked, make_private, not_writable, write_atomically
-from .locate import read_id, read_record, stands_elsewhere, state_home
+from .locate import find_common_dir, read_id, read_record, stands_elsewhere, state_home
 from .paths import RepositoryPaths
 
 
@@ -56,6 +57,29 @@ def identify(
     for folder in (known.root, known.scratch, known.snapshots, known.agents, known.holders):
         make_private(folder)
     return known
+
+
+def known_paths(start: Path) -> tuple[Path, RepositoryPaths] | None:
+    """Return the common git directory and the state of the plain repository that ``start`` lies in, without git.
+
+    ``None`` where only git can tell: a bare one, a submodule, one whose settings name another working tree, and one
+    that is not as it was recorded, or not recorded at all. The working tree of what is returned is its parent.
+    """
+    try:
+        common = Path(find_common_dir(str(start)))
+        plain = common.name == ".git" and not _ELSEWHERE.search((common / "config").read_bytes())
+        known = _unchanged(str(common), state_home() / "repositories") if plain else None
+    except (LookupError, OSError):
+        return None
+    if known is None or not all(
+        folder.is_dir() for folder in (known.scratch, known.snapshots, known.agents, known.holders, common / "objects")
+    ):
+        return None
+    return (common, known) if (common / "HEAD").is_file() else None
+
+
+_ELSEWHERE = re.compile(rb"worktree|\[\s*include|^\s*bare(?!\s*=\s*false)", re.IGNORECASE | re.MULTILINE)
+"""In the settings of a repository: the working tree may be another than the parent of its git directory."""
 
 
 def _make_home(repositories: Path) -> None:
