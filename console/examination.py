@@ -81,7 +81,7 @@ def examine(context: Context) -> Iterator[Found]:
     yield from _tried(_coordination, context)
     if trusted is None:
         return
-    for look in (_branch, _rules, _checks, _agents, _database, _tracker):
+    for look in (_branch, _pushes, _rules, _checks, _agents, _database, _tracker):
         yield from _tried(look, context)
 
 
@@ -257,6 +257,13 @@ def _branch(context: Context) -> Iterator[Found]:
     else:
         mend = "make a first commit on it, or name another as branch: in rollcage.yml"
         yield Found("branch", Status.FAULT, f"there is no branch {branch}, or it has no commit", mend)
+
+
+def _pushes(context: Context) -> Iterator[Found]:
+    from ..core.status import waiting_pushes
+
+    for line in waiting_pushes(context.store):
+        yield Found("push", Status.WARNING, line, "bring the connection back; an engine sends it then, by itself")
 
 
 def _rules(context: Context) -> Iterator[Found]:

@@ -32,7 +32,7 @@ from .model import (
     SignalKind,
 )
 from .progress import activity, in_words, level_of_engine, warnings_of_engine
-from .status import View, agent_statuses, overall_health
+from .status import View, agent_statuses, overall_health, waiting_pushes
 from .text import clean
 
 SPARK = 32
@@ -88,7 +88,7 @@ class Picture:
             views = self._read_incidents(incidents[:INCIDENTS], rollbacks, touched)
             statuses = agent_statuses(view, newest=lambda agent: self._measure(agent).newest, trouble=trouble)
             engine = replace(engine, level=level_of_engine(store) or engine.level, busy=_busy(rollbacks, views))
-            warnings = (*warnings, *warnings_of_engine(store))
+            warnings = (*warnings, *warnings_of_engine(store), *waiting_pushes(store))
             snapshots = tuple(store.snapshots()[:SNAPSHOTS])
         return Board(
             seq=self._seq,

@@ -159,8 +159,18 @@ def health_report(view: View, now: datetime) -> SystemHealthReport:
         recommendations=(
             *(_recommend(incident, decidable=options[incident.id]) for incident in trouble),
             *(_release(status, held[status.name]) for status in statuses if status.hold in _KEPT),
+            *waiting_pushes(view.store),
             *(f"{each.name} has failed: see its output, then start it again" for each in statuses if _failed(each)),
         ),
+    )
+
+
+def waiting_pushes(store: Store) -> tuple[str, ...]:
+    """Return a line for each push that waits until its remote can be reached again."""
+    return tuple(
+        f"the push of {push.branch} waits for {push.remote} ({push.id}, tries so far: {push.tries}, next "
+        f"{push.next_try:%H:%M:%S} UTC): {push.words or 'it is sent by itself'}"
+        for push in store.outgoing()
     )
 
 

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...core.errors import ExitCode
+from ...widgets import figures
 from ..context import Context
 from ..diagnostics import say
 from ..options import json_option
 from ..output import Column, write_json, write_line, write_list
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from ...core.model import Signal
+    from ...core.model import Checkpoint, Signal
 
 EVERYTHING = 1_000_000_000
 """As a limit: all there are. Programs get all; people the newest `SCREENFUL`."""
@@ -119,25 +120,51 @@ def rollbacks(context: Context, as_json: bool) -> int:
 
 
 @click.command()
+@click.option("--checkpoints", is_flag=True, help="The checkpoints instead: data as it was at good commits.")
 @json_option()
 @click.pass_obj
-def snapshots(context: Context, as_json: bool) -> int:
-    """List the snapshots, newest first."""
-    from ...core.detect.rules import show
-
+def snapshots(context: Context, checkpoints: bool, as_json: bool) -> int:
+    """List the snapshots, newest first; rollcage restore goes back to one."""
+    kept = context.store.checkpoints()
+    if checkpoints:
+        return _checkpoints(kept, as_json=as_json)
     write_list(
         context.store.snapshots(),
         (
             Column("id", lambda snapshot: snapshot.id),
+            Column("kind", lambda _: "snapshot"),
             Column("at", lambda snapshot: snapshot.at),
             Column("head", lambda snapshot: snapshot.head[:12]),
-            Column("size", lambda snapshot: show(snapshot.size, "B"), right=True),
+            Column("size", lambda snapshot: figures.size(snapshot.size), right=True),
             Column("databases", lambda snapshot: ", ".join(snapshot.databases)),
             Column("why", lambda snapshot: snapshot.why),
         ),
         as_json=as_json,
-        body=lambda snapshot: body("snapshot", snapshot),
+        body=lambda snapshot: body("snapshot", snapshot) | {"kind": "snapshot"},
         empty="no snapshots",
+    )
+    if kept and not as_json:
+        say(
+            f"{figures.count(len(kept), 'checkpoint')} of data at good commits beside: rollcage snapshots --checkpoints"
+        )
+    return ExitCode.DONE
+
+
+def _checkpoints(kept: Sequence[Checkpoint], *, as_json: bool) -> int:
+    write_list(
+        kept,
+        (
+            Column("id", lambda checkpoint: checkpoint.id),
+            Column("kind", lambda _: "checkpoint"),
+            Column("at", lambda checkpoint: checkpoint.at),
+            Column("good commit", lambda checkpoint: checkpoint.sha[:12]),
+            Column("size", lambda checkpoint: figures.size(checkpoint.size), right=True),
+            Column("databases", lambda checkpoint: ", ".join(checkpoint.databases)),
+            Column("files", lambda checkpoint: ", ".join(checkpoint.files)),
+        ),
+        as_json=as_json,
+        body=lambda checkpoint: body("checkpoint", checkpoint) | {"kind": "checkpoint"},
+        empty="no checkpoints: they are taken where database: or files: is set, and the checks pass",
     )
     return ExitCode.DONE
 

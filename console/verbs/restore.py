@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ...core.errors import ExitCode, UsageError
+from ...widgets.figures import count
 from ..asking import confirm
 from ..context import Context
 from ..diagnostics import say
@@ -74,7 +75,10 @@ def _rebuild(context: Context, lost: Lost, snapshot: str, *, yes: bool, as_json:
     question = f"{lost.git_dir} is gone. Make it anew, and bring back all that {taken.id} holds?"
     confirm(context, question, yes=yes, what=f"restore {taken.id}")
     done = rebuild_lost(lost, taken.id, operator_name(), context.clock)
-    words = f"{lost.git_dir} was made anew: {len(done.branches)} branches, {len(done.worktrees)} working trees"
+    words = (
+        f"{lost.git_dir} was made anew: {count(len(done.branches), 'branch', 'branches')}, "
+        f"{count(len(done.worktrees), 'working tree')}"
+    )
     if as_json:
         write_json({"event": "restored", "part": "git", "branches": dict(done.branches), "left": list(done.left)})
     else:

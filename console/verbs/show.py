@@ -1,4 +1,4 @@
-"""``show``: one incident, option, rollback, snapshot, agent or lock in full."""
+"""``show``: one incident, option, rollback, snapshot, checkpoint, agent or lock in full."""
 
 from __future__ import annotations
 
@@ -61,6 +61,8 @@ def _find(context: Context, id_: str) -> tuple[dict[str, object], Iterator[str]]
         return body("rollback", rollback) | {"steps": steps}, describe.rollback_lines(store, rollback)
     if (snapshot := store.snapshot(id_)) is not None:
         return body("snapshot", snapshot), describe.fields(to_json(snapshot))
+    if (checkpoint := store.checkpoint(id_)) is not None:
+        return body("checkpoint", checkpoint), describe.fields(to_json(checkpoint))
     for lease in context.leases.list():
         if lease.name == id_:
             return body("lock", lease), describe.fields(to_json(lease))

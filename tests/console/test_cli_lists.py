@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from rollcage.console.context import Context
+from rollcage.core.model import Checkpoint
+from rollcage.core.store.outgoing import WAITING, OutgoingPush
 from tests.console.cli_support import Rollcage, runner
-from tests.console.filled_state import fill
+from tests.console.filled_state import AT, fill
 
 
 @pytest.fixture
@@ -178,3 +180,31 @@ def test_locks_show_who_holds_them(rollcage: Rollcage, context: Context) -> None
     assert (record["event"], record["name"], record["token"]) == ("lock", "issue/42", held.token)
     assert "issue/42" in rollcage("locks").out
     assert rollcage("show", "issue/42", "--json").records[0]["holder"] == "executor"
+
+
+def test_checkpoints_have_a_list_of_their_own_that_snapshots_point_at(rollcage: Rollcage, filled: Context) -> None:
+    filled.store.save_checkpoint(Checkpoint("chk-1", AT, "a" * 40, "/nowhere", 2_000_000, ("app.db",), ("models/",)))
+    (snapshot,) = rollcage("snapshots", "--json").records
+    assert (snapshot["id"], snapshot["kind"]) == ("snap-1", "snapshot")
+    assert "1 checkpoint of data at good commits beside: rollcage snapshots --checkpoints" in rollcage("snapshots").err
+    (checkpoint,) = rollcage("snapshots", "--checkpoints", "--json").records
+    assert (checkpoint["event"], checkpoint["kind"], checkpoint["sha"]) == ("checkpoint", "checkpoint", "a" * 40)
+    assert "chk-1  checkpoint" in rollcage("snapshots", "--checkpoints").out
+    assert "models/" in rollcage("show", "chk-1").out
+
+
+def test_a_push_that_waits_is_said_by_health_and_doctor(rollcage: Rollcage, filled: Context) -> None:
+    push = OutgoingPush("out-1", AT, "main", "origin", "a" * 40, "", False, (), "rb-1", WAITING, 2, AT, "no route")
+    filled.store.save_outgoing(push)
+    line = "the push of main waits for origin (out-1, tries so far: 2, next 14:02:31 UTC): no route"
+    assert line in rollcage("health", "--json").records[0]["recommendations"]
+    assert line in [found["detail"] for found in rollcage("doctor", "--json").records]
+
+
+def test_lists_of_a_known_repository_need_no_git(
+    rollcage: Rollcage, filled: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    for verb in ("incidents", "options", "rollbacks", "snapshots", "audit"):
+        assert rollcage(verb).code == 0
+    assert rollcage("show", "inc-1").code == 0

@@ -31,7 +31,7 @@ def test_a_deleted_git_and_lost_files_come_back(rollcage: Rollcage, repository: 
     assert rollcage("restore", "snap-1", "--yes").code == 2
     done = rollcage("restore", "newest", "--yes")
     assert done.code == 0, done.err
-    assert "made anew: 1 branches" in done.out
+    assert "made anew: 1 branch," in done.out
     assert "draft" in done.out
     assert git(repository, "rev-parse", "HEAD") == head
     assert status(repository) == " M README\n?? draft"
