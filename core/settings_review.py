@@ -51,7 +51,6 @@ def unsupported(settings: Settings) -> Iterator[Problem]:
     """
     asked: tuple[tuple[Path, bool, str], ...] = (
         (("state_dir",), settings.state_dir is not None, "set the variable ROLLCAGE_STATE_DIR"),
-        (("push",), settings.push == "auto", "ask, never"),
         (("tracker", "kind"), settings.tracker.kind != "local", "local"),
         (("coordination", "kind"), settings.coordination.kind != "embedded", "embedded"),
         (("competitions",), bool(settings.competitions), "{}"),
