@@ -132,8 +132,6 @@ def health_report(view: View, now: datetime) -> SystemHealthReport:
     Figures are the newest ones, by ``AGENT.METRIC`` (``METRIC`` alone: of the whole), in base units; ``false_alarms``
     are rollcage's own: how many rollbacks took back what landed again unmodified.
     """
-    from .execute.false_alarms import false_alarms  # the lists of agents need none of what it stands on
-
     with view.store.at_one_moment():
         trouble = unresolved(view.store)
         statuses = agent_statuses(view, trouble=trouble)
@@ -148,8 +146,8 @@ def health_report(view: View, now: datetime) -> SystemHealthReport:
                 continue
             figures = quality if metric in QUALITY else performance
             figures[f"{name}.{metric}" if name else metric] = signal.value
-    if (wrong := false_alarms(view.store)) > 0:
-        quality["false_alarms"] = float(wrong)
+    if wrong := view.store.false_alarms():
+        quality["false_alarms"] = float(len(wrong))
     return SystemHealthReport(
         timestamp=now,
         overall_status=overall_health(trouble),

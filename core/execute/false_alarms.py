@@ -6,7 +6,6 @@ have the content again that they had before the rollback: so also in one commit 
 
 from __future__ import annotations
 
-import json
 import os
 from datetime import timedelta
 
@@ -18,18 +17,13 @@ from ..gitrepo.patch_ids import patch_id, patch_ids_since
 from ..gitrepo.publication import Publication
 from ..model import Rollback, RollbackState
 from ..services import Services
-from ..store.store import Store
+from ..store.facts import FALSE_ALARMS
 from .publishing import begun
 
-_COUNTED, _SEEN = "false_alarms", "false_alarms:seen"
+_SEEN = "false_alarms:seen"
 WATCHED = timedelta(days=30)
 """A rollback is watched for so long; what lands again later is another story."""
 _LOOK_BACK = 200
-
-
-def false_alarms(store: Store) -> int:
-    """Return how many rollbacks took back what landed again unmodified, each counted once and for good."""
-    return len(_counted(store))
 
 
 def count_false_alarms(services: Services) -> list[str]:
@@ -41,7 +35,7 @@ def count_false_alarms(services: Services) -> list[str]:
     store, tip = services.store, services.repository.tip(services.settings.branch)
     if tip is None or store.get_note(_SEEN) == tip:
         return []
-    known = _counted(store)
+    known = store.false_alarms()
     found: dict[str, str] = {}
     for rollback in store.rollbacks(_LOOK_BACK):
         if rollback.id not in known and _is_watched(services, rollback):
@@ -51,16 +45,12 @@ def count_false_alarms(services: Services) -> list[str]:
     with store.transaction():
         store.set_note(_SEEN, tip)
         if found:
-            store.set_note(_COUNTED, canonical({**known, **found}))
+            store.set_note(FALSE_ALARMS, canonical({**known, **found}))
         for name, where in found.items():
             text = f"{name} was a false alarm: what it took back landed again unmodified with {where[:12]}"
             store.append_event("alert", {"severity": "warning", "text": text, "rollback": name})
             store.audit("engine", "false_alarm", name, text, detail={"commit": where})
     return list(found)
-
-
-def _counted(store: Store) -> dict[str, str]:
-    return {str(name): str(where) for name, where in json.loads(store.get_note(_COUNTED) or "{}").items()}
 
 
 def _is_watched(services: Services, rollback: Rollback) -> bool:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import datetime
 
 from ..clock import parse_iso
 from ..model import CheckOutcome, Hold
 from .tables import Tables, body_of, one
+
+FALSE_ALARMS = "false_alarms"
+"""The note that they are kept in; `rollcage.core.execute.false_alarms` counts them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,10 @@ class Facts(Tables):
         """Return the result recorded for that check on that tree."""
         query = "SELECT body FROM check_outcome WHERE tree = ? AND definition = ?"
         return self._noun(CheckOutcome, query, tree, definition)
+
+    def false_alarms(self) -> dict[str, str]:
+        """Return the rollbacks that took back what landed again unmodified, with the commit in which it did."""
+        return {str(name): str(where) for name, where in json.loads(self.get_note(FALSE_ALARMS) or "{}").items()}
 
     def get_note(self, key: str) -> str | None:
         """Return the note ``key``."""
