@@ -92,7 +92,7 @@ def edit(context: Context, option: str) -> int:
 
 @click.command()
 @click.argument("option")
-@click.option("--yes", is_flag=True, help="Do not ask. CRITICAL needs --confirm all the same.")
+@click.option("--yes", is_flag=True, help="Do not ask. CRITICAL needs --confirm instead.")
 @PLAN
 @CONFIRM
 @click.pass_obj
@@ -107,7 +107,7 @@ def rollback(context: Context, option: str, yes: bool, plan_hash: str, confirm: 
         if context.interactive and not yes:
             for line in option_lines(known, plan):
                 say(line)
-        ask(context, f"Roll back {option}?", yes=yes, what=f"rollback {option}")
+        ask(context, f"Roll back {option}?", yes=yes or bool(confirm), what=f"rollback {option}")
     return _carry_out(context, operator.approve(option, plan_hash, confirm))
 
 

@@ -67,6 +67,7 @@ def test_without_an_engine_it_is_recorded_and_said_to_wait(rollcage: Rollcage, f
         (["approve", "opt-1.1", "--confirm", "lose 2 lines", "--plan", "b" * 64], 1, "look at it again"),
         (["rollback", "opt-1.1"], 2, "needs --yes"),
         (["rollback", "opt-1.1", "--yes"], 1, "--confirm 'lose 2 lines'"),
+        (["rollback", "opt-1.1", "--confirm", "yes"], 1, "--confirm 'lose 2 lines'"),
         (["undo", "rb-9"], 2, "there is no rollback rb-9"),
         (["pause", "nobody"], 2, "there is no agent 'nobody'"),
     ],
