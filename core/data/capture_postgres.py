@@ -13,14 +13,14 @@ triggers are off (``session_replication_role``), and ``TRUNCATE`` of a single pa
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ..errors import StoreError
 from ..text import clean
-from .capture import OURSELVES, Change, Scope, TakenBack, plan, shown, where
+from .capture import OURSELVES, Change, Scope, TakenBack, plan, shown
+from .capture_postgres_swap import array_of, swap_all
 from .capture_postgres_triggers import (
     FORMATS,
     TABLE,
@@ -31,7 +31,6 @@ from .capture_postgres_triggers import (
     is_there,
     literal,
     others_recorded,
-    quoted_name,
     read_table,
 )
 
@@ -205,140 +204,43 @@ def _apply(
     connection: Connection, schema: str, targets: Sequence[Change], tables: dict[str, Table], operation: str
 ) -> list[str]:
     """Swap each row for what was before; return the first conflict."""
-    import psycopg
-
     says = "SELECT set_config('rollcage.agent', %s, true), set_config('rollcage.operation', %s, true)"
+    newest = f"SELECT coalesce(max(number), 0) FROM {schema}.rollcage_change"
+    (mark,) = connection.execute(newest.encode()).fetchone() or (0,)
     connection.execute(says, (OURSELVES, operation))
     connection.execute("SET CONSTRAINTS ALL DEFERRED")
-    count = f"SELECT count(*) FROM {schema}.rollcage_change WHERE operation = %s"
-    (first,) = connection.execute(count.encode(), (operation,)).fetchone() or (0,)
-    try:
-        with connection.transaction():
-            problem = _swap_all(connection, targets, tables)
-    except psycopg.errors.ForeignKeyViolation:
-        problem = _swap_patiently(connection, targets, tables)
-    except (psycopg.IntegrityError, psycopg.DataError, psycopg.errors.RaiseException) as error:
-        problem = _refused(error)
+    problem = swap_all(connection, targets, tables)
     if problem:
         return [problem]
-    (made,) = connection.execute(count.encode(), (operation,)).fetchone() or (0,)
     connection.execute(says, ("", ""))
-    connection.execute("SELECT set_config('rollcage.reverts', '', true)")
-    if made - first != len(targets):
-        return [f"a trigger of the database changed {made - first - len(targets):,} more recorded rows"]
+    count = f"SELECT count(*) FROM {schema}.rollcage_change WHERE operation = %s AND number > %s"
+    (made,) = connection.execute(count.encode(), (operation, mark)).fetchone() or (0,)
+    told = sum(
+        _tell_what_was_reverted(connection, schema, targets, table, (operation, mark)) for table in tables.values()
+    )
+    if made != len(targets) or told != len(targets):
+        return [f"a trigger of the database changed {max(made - len(targets), 1):,} more recorded rows"]
     return []
 
 
-def _swap_all(connection: Connection, targets: Sequence[Change], tables: dict[str, Table]) -> str:
-    """Swap every row, newest first; return the first conflict. Raises what psycopg raises."""
-    for change in targets:
-        connection.execute("SELECT set_config('rollcage.reverts', %s, true)", (str(change.number),))
-        problem = _swap(connection, tables[change.table], change)
-        if problem:
-            return f"{where(change)}: {problem}"
-    connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
-    return ""
-
-
-def _swap_patiently(connection: Connection, targets: Sequence[Change], tables: dict[str, Table]) -> str:
-    """Do as `_swap_all`, but put off what refers to a row that is not back yet, until nothing moves any more.
-
-    ``TRUNCATE ... CASCADE`` empties the table that is referred to first. The changes of one row stay in their order.
-    """
-    import psycopg
-
-    left, refused = list(targets), ""
-    while left:
-        put_off: list[Change] = []
-        rows: set[tuple[str, str]] = set()
-        for change in left:
-            if (change.table, change.key) in rows:
-                put_off.append(change)
-                continue
-            try:
-                with connection.transaction():
-                    problem = _swap_all(connection, [change], tables)
-            except psycopg.errors.ForeignKeyViolation as error:
-                refused = f"{where(change)}: {_refused(error)}"
-                rows.add((change.table, change.key))
-                put_off.append(change)
-            except (psycopg.IntegrityError, psycopg.DataError, psycopg.errors.RaiseException) as error:
-                return f"{where(change)}: {_refused(error)}"
-            else:
-                if problem:
-                    return problem
-        if len(put_off) == len(left):
-            return refused
-        left = put_off
-    return ""
-
-
-def _refused(error: Exception) -> str:
-    return f"the database refuses: {clean(str(error))}"
-
-
-def _swap(connection: Connection, table: Table, change: Change) -> str:
-    """Swap one row, if it is as the change left it; return why not."""
-    image = change.after or change.before
-    found = f"SELECT row_to_json(t)::text FROM {table.quoted} t WHERE {table.at_key} FOR UPDATE".encode()
-    rows = connection.execute(found, {"image": image}).fetchall()
-    if len(rows) != (change.after is not None) or (rows and not _same(rows[0][0], change.after, table)):
-        return "it is not as that change left it"
-    dependents = _dependents(connection, table, change)
-    if dependents:
-        return f"rows of {clean(dependents)} depend on it"
-    if change.before is None:
-        connection.execute(f"DELETE FROM {table.quoted} t WHERE {table.at_key}".encode(), {"image": image})
-        return ""
-    kept = json.loads(change.before)
-    columns = [column for column in table.columns if column in kept]
-    if change.after is not None:
-        columns = [column for column in columns if column not in table.key]
-    names = ", ".join(quoted_name(column) for column in columns)
-    values = f"SELECT {names} FROM json_populate_record(NULL::{table.quoted}, %(before)s::json)"
-    if change.after is None:
-        statement = f"INSERT INTO {table.quoted} ({names}) OVERRIDING SYSTEM VALUE {values}"
-    else:
-        statement = f"UPDATE {table.quoted} t SET ({names}) = ({values}) WHERE {table.at_key}"
-    connection.execute(statement.encode(), {"image": image, "before": change.before})
-    now = connection.execute(found, {"image": image}).fetchall()
-    return "" if len(now) == 1 and _same(now[0][0], change.before, table) else "it does not come out as it was"
-
-
-def _dependents(connection: Connection, table: Table, change: Change) -> str:
-    """Return a table whose rows the database would change or remove along with this one."""
-    if change.after is None:
-        return ""
-    after, before = json.loads(change.after), json.loads(change.before) if change.before else {}
-    for referrer in table.referrers:
-        if change.before is None:
-            goes_along = referrer.on_delete
-        else:
-            goes_along = referrer.on_update and any(
-                after.get(column) != before.get(column) for column in referrer.refers_to
-            )
-        if not goes_along:
-            continue
-        match = " AND ".join(
-            f"c.{quoted_name(one)} = p.{quoted_name(other)}"
-            for one, other in zip(referrer.columns, referrer.refers_to, strict=True)
-        )
-        ours = f"json_populate_record(NULL::{table.quoted}, %s::json)"
-        look = f"SELECT 1 FROM {referrer.table} c, {ours} p WHERE {match} LIMIT 1"
-        if connection.execute(look.encode(), (change.after,)).fetchone():
-            return referrer.table
-    return ""
-
-
-def _same(one: str, other: str | None, table: Table) -> bool:
-    """Return whether two images agree in the columns that both have and the table has still."""
-    if other is None:
-        return False
-    first, second = (json.loads(text, parse_float=_exact, parse_int=_exact) for text in (one, other))
-    columns = first.keys() & second.keys() & set(table.columns)
-    return all(first[column] == second[column] for column in columns)
-
-
-def _exact(text: str) -> tuple[str]:
-    """Keep a number as it is written: as a float it would be another."""
-    return (text,)
+def _tell_what_was_reverted(
+    connection: Connection, schema: str, targets: Sequence[Change], table: Table, ours: tuple[str, int]
+) -> int:
+    """Write down which change each one made by us took back: of one row they came in the order of ``targets``."""
+    meant = [change for change in targets if change.table == table.name]
+    query = f"""
+        UPDATE {schema}.rollcage_change c SET reverts = taken.number
+        FROM (
+            SELECT i.number, k.key, row_number() OVER (PARTITION BY k.key ORDER BY i.place) AS turn
+            FROM ROWS FROM (unnest(%s::bigint[]), json_array_elements(%s::json))
+            WITH ORDINALITY i (number, image, place), LATERAL (
+                SELECT json_agg(i.image -> n.name ORDER BY n.place)::text AS key
+                FROM unnest(%s::text[]) WITH ORDINALITY n (name, place)) k
+        ) taken, (
+            SELECT number, key, row_number() OVER (PARTITION BY key ORDER BY number) AS turn
+            FROM {schema}.rollcage_change WHERE operation = %s AND number > %s AND tbl = %s
+        ) made
+        WHERE made.key = taken.key AND made.turn = taken.turn AND c.number = made.number"""
+    images = array_of([change.after or change.before for change in meant])
+    numbers = [change.number for change in meant]
+    return connection.execute(query.encode(), (numbers, images, list(table.key), *ours, table.name)).rowcount

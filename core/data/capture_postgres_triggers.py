@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .capture import no_primary_key, no_such_table
+from .capture_order import Shape
 
 if TYPE_CHECKING:
     import psycopg
@@ -49,7 +50,6 @@ SET search_path = pg_catalog, pg_temp {formats} AS $rollcage$
 DECLARE
     who text := coalesce(nullif(current_setting('rollcage.agent', true), ''),
         (regexp_match(current_setting('application_name', true), '^rollcage:(.+)$'))[1]);
-    back bigint := nullif(current_setting('rollcage.reverts', true), '')::bigint;
     doing text := nullif(current_setting('rollcage.operation', true), '');
     was json; now json; old_key text; new_key text;
 BEGIN
@@ -57,8 +57,8 @@ BEGIN
         FOR was IN EXECUTE format('SELECT row_to_json(t) FROM %I.%I t', TG_TABLE_SCHEMA, TG_TABLE_NAME) LOOP
             SELECT json_agg(was -> name ORDER BY place)::text INTO old_key
                 FROM unnest(TG_ARGV[1:]) WITH ORDINALITY k (name, place);
-            INSERT INTO {schema}.rollcage_change (agent, tbl, kind, key, before, reverts, operation)
-                VALUES (who, TG_ARGV[0], 'D', old_key, was, back, doing);
+            INSERT INTO {schema}.rollcage_change (agent, tbl, kind, key, before, operation)
+                VALUES (who, TG_ARGV[0], 'D', old_key, was, doing);
         END LOOP;
         RETURN NULL;
     END IF;
@@ -74,18 +74,18 @@ BEGIN
     END IF;
     IF old_key = new_key THEN
         IF was::text <> now::text THEN
-            INSERT INTO {schema}.rollcage_change (agent, tbl, kind, key, before, after, reverts, operation)
-                VALUES (who, TG_ARGV[0], 'U', new_key, was, now, back, doing);
+            INSERT INTO {schema}.rollcage_change (agent, tbl, kind, key, before, after, operation)
+                VALUES (who, TG_ARGV[0], 'U', new_key, was, now, doing);
         END IF;
         RETURN NULL;
     END IF;
     IF was IS NOT NULL THEN
-        INSERT INTO {schema}.rollcage_change (agent, tbl, kind, key, before, reverts, operation)
-            VALUES (who, TG_ARGV[0], 'D', old_key, was, back, doing);
+        INSERT INTO {schema}.rollcage_change (agent, tbl, kind, key, before, operation)
+            VALUES (who, TG_ARGV[0], 'D', old_key, was, doing);
     END IF;
     IF now IS NOT NULL THEN
-        INSERT INTO {schema}.rollcage_change (agent, tbl, kind, key, after, reverts, operation)
-            VALUES (who, TG_ARGV[0], 'I', new_key, now, back, doing);
+        INSERT INTO {schema}.rollcage_change (agent, tbl, kind, key, after, operation)
+            VALUES (who, TG_ARGV[0], 'I', new_key, now, doing);
     END IF;
     RETURN NULL;
 END $rollcage$;
@@ -118,12 +118,8 @@ class Table:
     was_recorded: bool
     """It was once, as the record shows."""
     referrers: tuple[Referrer, ...] = ()
-
-    @property
-    def at_key(self) -> str:
-        """Return the condition for the row ``t`` with the key of the image ``%(image)s``."""
-        columns = ", ".join(quoted_name(column) for column in self.key)
-        return f"({columns}) = (SELECT {columns} FROM json_populate_record(NULL::{self.quoted}, %(image)s::json))"
+    shape: Shape = field(default_factory=Shape)
+    """What orders its changes; tables go by their oid there."""
 
     def triggers(self, schema: str) -> list[str]:
         """Return the statements that record it."""
@@ -191,7 +187,17 @@ def read_table(connection: Connection, schema: str, name: str) -> Table:
         query = f"SELECT 1 FROM {schema}.rollcage_change WHERE tbl = %s LIMIT 1"
         was = connection.execute(query.encode(), (name,)).fetchone()
     writable = tuple(str(column) for column, is_plain, _ in columns if is_plain)
-    return Table(name, oid, quoted, key, writable, recorded == (2,), was is not None, _referrers(connection, oid))
+    return Table(
+        name,
+        oid,
+        quoted,
+        key,
+        writable,
+        recorded == (2,),
+        was is not None,
+        _referrers(connection, oid),
+        _shape(connection, oid),
+    )
 
 
 def others_recorded(connection: Connection, tables: Sequence[Table]) -> list[str]:
@@ -214,6 +220,26 @@ def _referrers(connection: Connection, oid: int) -> tuple[Referrer, ...]:
         Referrer(str(name), tuple(theirs), tuple(ours), on_delete, on_update)
         for name, theirs, ours, on_delete, on_update in connection.execute(query, (oid,)).fetchall()
         if on_delete or on_update
+    )
+
+
+def _shape(connection: Connection, oid: int) -> Shape:
+    unique = """
+        SELECT array_agg(a.attname::text ORDER BY a.attname::text) FROM pg_index i
+        JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey[0:i.indnkeyatts - 1])
+        WHERE i.indrelid = %s AND i.indisunique AND i.indpred IS NULL AND i.indexprs IS NULL GROUP BY i.indexrelid"""
+    refers = """
+        SELECT k.confrelid::text, array_agg(a.attname::text ORDER BY b.attname::text),
+            array_agg(b.attname::text ORDER BY b.attname::text)
+        FROM pg_constraint k, unnest(k.conkey, k.confkey) u (here, there), pg_attribute a, pg_attribute b
+        WHERE k.contype = 'f' AND k.conrelid = %s AND a.attrelid = k.conrelid AND a.attnum = u.here
+        AND b.attrelid = k.confrelid AND b.attnum = u.there GROUP BY k.oid"""
+    return Shape(
+        str(oid),
+        tuple(tuple(columns) for (columns,) in connection.execute(unique, (oid,)).fetchall()),
+        tuple(
+            (table, tuple(ours), tuple(theirs)) for table, ours, theirs in connection.execute(refers, (oid,)).fetchall()
+        ),
     )
 
 
