@@ -335,7 +335,9 @@ def blocked(tmp_path: Path) -> Blocked:
     reached, gate = tmp_path / "reached", tmp_path / "gate"
     os.mkfifo(gate)
     script = tmp_path / "smudge"
-    script.write_text(f"#!/bin/sh\nif mkdir '{reached}' 2>/dev/null; then read line < '{gate}'; fi\ncat\n")
+    # Planning asks for the content, too; git leads its own process group, and only read-tree writes files.
+    writes = "ps -o args= -p $(ps -o pgid= -p $$) | grep -q 'read-tree -m -u'"
+    script.write_text(f"#!/bin/sh\nif {writes} && mkdir '{reached}' 2>/dev/null; then read line < '{gate}'; fi\ncat\n")
     script.chmod(0o755)
     git(here.top, "config", "filter.slow.smudge", f"'{script}'")
     write(here.top, {".git/info/attributes": "*.slow filter=slow\n", "edited": edited(BAD, 15, "mine")})
