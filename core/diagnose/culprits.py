@@ -5,7 +5,10 @@ its own, answered from the runs that there were. When each has its culprit, thes
 and the checks are run on that. What still fails goes back to a further commit, which is searched for with the culprits
 taken back from each tree that is run: so is one hidden behind another. But a test that passed at the head and fails
 there fails *because* they were taken back, since later work needs something of theirs: that is no fault, and nobody is
-blamed for it. Where a check names no tests the two cannot be told apart, and the further culprit is for a human.
+blamed for it. The same is an error that no commit had before, such as a test file that cannot be imported without
+them: whether a fault is hidden behind that, the rehearsal of the plan shows, which takes back less and must pass every
+check. Where a check names no tests the two cannot be told apart, and the further culprit is for a human. So is a branch
+of which it was not seen that it is well without the culprits.
 """
 
 from __future__ import annotations
@@ -13,10 +16,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from ..checks.attempt import UNSEEN
 from ..config import CheckSettings
 from ..model import CheckOutcome
 from .ancestry import Ancestry
-from .probe import Fault, Follower, Prober
+from .probe import Fault, Follower, Prober, is_flaky
 from .search import SearchResult, Terrain, search
 
 MOST = 8
@@ -65,7 +69,9 @@ class Findings:
     """In the order in which they were found."""
     last_good: str | None = None
     reasons: list[str] = field(default_factory=list)
-    """What remained open."""
+    """What remained open: why a human has to decide."""
+    notes: list[str] = field(default_factory=list)
+    """What else a human may want to know."""
     open: SearchResult | None = None
     """The first search that confirmed nobody."""
     confirm_runs: int = 0
@@ -88,7 +94,10 @@ class _Hunt:
             while faults and not self._stop() and len(self._found.culprits) < MOST:
                 faults += self._follow(faults.pop(0))
             new, before = len(self._found.culprits) - before, len(self._found.culprits)
-            if faults or not new or self._found.open is not None or self._stop():
+            if faults or self._found.open is not None:
+                break
+            if not new:
+                self._found.reasons.append(f"it still fails {self._without_all()}, and nobody else is found")
                 break
             faults = self._left_over(checks)
         if faults:
@@ -178,6 +187,8 @@ class _Hunt:
         parents = set(self._parents(sha))
         if fault.tests and parents & follower.unseen and not parents & follower.seen:
             doubt = f"the failing tests did not exist before {sha[:12]}: the fault may be older than its tests"
+        elif len(parents) > 1 and all(map(follower.passed, parents)):
+            doubt = f"all that the merge {sha[:12]} brought together is sound by itself: which of it has to go is open"
         elif fault.without and not fault.tests:
             first = ", ".join(one[:12] for one in fault.without)
             doubt = (
@@ -216,18 +227,23 @@ class _Hunt:
 
     # -- what is left when the culprits are gone
 
+    def _without_all(self) -> str:
+        return f"with {', '.join(culprit.sha[:12] for culprit in self._found.culprits)} taken back"
+
     def _left_over(self, checks: Sequence[CheckSettings]) -> list[Fault]:
+        """Return what still fails without the culprits; where that is not seen, note why it is for a human."""
         without = tuple(culprit.sha for culprit in self._found.culprits)
-        if any(sha not in self._ground.graph.position for sha in without):
-            return []
-        began = self._prober.runs
-        faults = []
+        began, faults = self._prober.runs, []
+        known = all(sha in self._ground.graph.position for sha in without)
         for check in checks:
-            self._progress(f"does {check.name} pass with {', '.join(sha[:12] for sha in without)} taken back?")
-            outcome = self._look(self._ground.head, without, check)
-            if outcome is None or self._stop():
-                break  # it conflicts: only the plan can find a way
-            if outcome.passed is False:
+            self._progress(f"does {check.name} pass {self._without_all()}?")
+            outcome = self._look(self._ground.head, without, check) if known and not self._stop() else None
+            if outcome is None or outcome.passed is None:
+                why = "stopped before that was run" if self._stop() else "that conflicts with later work"
+                why = outcome.detail.partition("\n")[0] if outcome is not None and outcome.detail else why
+                self._found.reasons.append(f"it was not seen that {check.name} passes {self._without_all()}: {why}")
+                break
+            if not outcome.passed:
                 faults += self._still(check, outcome, without)
         self._found.rehearse_runs += self._prober.runs - began
         return faults
@@ -237,14 +253,48 @@ class _Hunt:
         before, now = self._failing.get(check.name, frozenset()), frozenset(outcome.failing)
         if not before or not now:
             return [Fault(check, without=without)]
-        fresh = now - before
-        if fresh:
-            head = self._ground.head
-            tree = self._prober.tree(head)
-            seen = self._prober.run(head, tree, check, fresh) if tree else None
-            if seen is not None and seen.passed:
-                return []
-        return [Fault(check, now, now, without)]
+        kept = now & before
+        if not kept and self._is_need(check, before, now, without):
+            return []
+        return [Fault(check, kept or now, kept or now, without)]
+
+    def _is_need(
+        self, check: CheckSettings, before: frozenset[str], fresh: frozenset[str], without: tuple[str, ...]
+    ) -> bool:
+        """Return whether the tests ``fresh`` fail only because later work needs something of the culprits.
+
+        It is so where they passed at the head. Those that were not even run there can have been hidden: by a runner
+        that stops at its first failure, or by the failure of a whole file, after which its tests have names of their
+        own. Then they were seen to pass at the last good commit, or what failed at the head never was one that passes.
+        """
+        head, good = self._ground.head, self._found.last_good
+        at_head = self._seen(head, (), check, fresh, once=False)
+        if at_head is not None and (at_head.passed is not None or is_flaky(at_head)):
+            return at_head.passed is not False
+        if good is not None and self._were_seen(good, (), check, fresh):
+            return False
+        passed = self._were_seen(head, without, check, before)
+        if not passed and (good is None or not self._were_seen(good, (), check, before)):
+            return False
+        name, *more = sorted(fresh)
+        fails = f"{name} and {len(more)} more fail" if more else f"{name} fails"
+        hides = "" if passed else ", which hides whether the tests that fail now pass then"
+        self._found.notes.append(f"later work needs something of it: {self._without_all()} {fails}{hides}")
+        return True
+
+    def _seen(
+        self, sha: str, without: Sequence[str], check: CheckSettings, only: frozenset[str], *, once: bool = True
+    ) -> CheckOutcome | None:
+        """Return what a run says that follows ``only``: this one is not from a cache, which cannot tell who was run."""
+        tree = self._tree(sha, without)
+        if tree is None or self._stop():
+            return None
+        return self._prober.run("" if without else sha, tree, check, only, fresh=True, once=once)
+
+    def _were_seen(self, sha: str, without: Sequence[str], check: CheckSettings, only: frozenset[str]) -> bool:
+        """Return whether ``only`` were run and pass there, or at least one of them where nothing fails at all."""
+        outcome = self._seen(sha, without, check, only)
+        return outcome is not None and outcome.passed is True and not outcome.detail.startswith(UNSEEN)
 
 
 def find_culprits(

@@ -255,7 +255,7 @@ def _confirmed(
             sha=each.sha,
             agent=each.agent,
             probability=confidence([proof], mixed=mixed, runs=judged),
-            evidence=(_proof(culprit, each), *evidence.get(each.sha, ())),
+            evidence=(_proof(culprit, each), *found.notes, *evidence.get(each.sha, ())),
             summary=each.summary,
             at=each.at,
         )

@@ -18,6 +18,7 @@ from itertools import islice
 from ..checks.attempt import UNSEEN
 from ..clock import Clock
 from ..config import CheckSettings
+from ..gitrepo.finely import rehearse_finely
 from ..gitrepo.rehearse import rehearse_series
 from ..model import CheckOutcome
 from ..services import Services
@@ -100,14 +101,17 @@ class Prober:
         self._trees |= {(sha, ()): tree for sha, tree in trees.items()}
 
     def tree(self, sha: str, without: Sequence[str] = (), ways: Mapping[str, str] | None = None) -> str | None:
-        """Return the tree of ``sha`` with its ancestors ``without`` taken back; ``None``: that conflicts.
+        """Return the tree of ``sha`` with its ancestors ``without`` taken back, by words too; ``None``: that conflicts.
 
         ``ways`` names the parents that merges go back to. Raises GitError.
         """
         key = (sha, tuple(without))
         if key not in self._trees:
             if without:
-                done = rehearse_series(self._services.mirror, sha, list(without), parents=ways or {})
+                mirror, parents = self._services.mirror, ways or {}
+                plain = rehearse_series(mirror, sha, list(without), parents=parents)
+                conflicts = plain.tree is None and plain.reason == "conflict"
+                done = rehearse_finely(mirror, sha, list(without), parents=parents) if conflicts else plain
                 self._trees[key] = done.tree
             else:
                 self._trees[key] = self._services.repository.tree(sha)
@@ -220,6 +224,10 @@ class Follower:
         if passes is not None and self._answers.setdefault(sha, passes) is not passes:
             self._prober.contradicted(self.fault.check)
         return passes
+
+    def passed(self, sha: str) -> bool:
+        """Return whether ``sha`` was seen to pass."""
+        return self._answers.get(sha) is True
 
     def _answer(self, sha: str, tree: str, fresh: bool) -> bool | None:
         fault = self.fault

@@ -16,16 +16,17 @@ SUITE = """\
 status=0
 echo '<testsuite>' >report.xml
 for case in *.case; do
-    outcome=
+    outcome= name="${case%.case}"
     for part in $(cat "$case"); do
         grep -q good "$part" || outcome='<failure/>' status=1
+        case "$part" in *.py) test -e "$part" || name="$name.import" ;; esac
     done
-    echo "<testcase name='${case%.case}'>$outcome</testcase>" >>report.xml
+    echo "<testcase name='$name'>$outcome</testcase>" >>report.xml
 done
 echo '</testsuite>' >>report.xml
 exit $status
 """
-"""A tiny test runner: each ``NAME.case`` names the files that must be good."""
+"""A tiny test runner: each ``NAME.case`` names the files that must be good; one without a .py file has another name."""
 
 RUN = ["sh", "suite.sh"]
 JUNIT: dict[str, Any] = {"name": "tests", "run": RUN, "retries": 0, "timeout": "20s", "junit": "report.xml"}
@@ -110,6 +111,43 @@ def test_who_needs_what_the_culprit_brought_is_not_blamed(suite: Shop) -> None:
     suite.commit("planner", "use the helper", {"c.case": "helper\n"})
     diagnosis = found(suite)
     assert (diagnosis.verdict, shas(diagnosis)) == (Verdict.ACT, [bad])
+
+
+def test_an_error_that_no_commit_had_before_is_no_second_fault(suite: Shop) -> None:
+    """Without the culprit a later test cannot even be imported."""
+    bad = suite.commit("executor", "tidy a, and a module", {"a": "bad\n", "module.py": "good\n"})
+    suite.commit("planner", "use the module", {"c.case": "module.py\n"})
+    diagnosis = found(suite)
+    assert (diagnosis.verdict, shas(diagnosis)) == (Verdict.ACT, [bad])
+    assert any("needs something of it" in line and "c.import fails" in line for line in diagnosis.culprits[0].evidence)
+
+
+def test_a_fault_that_the_failure_of_a_whole_file_hid_is_found_too(suite: Shop) -> None:
+    suite.commit("planner", "a module", {"c.case": "module.py b\n", "module.py": "good\n", "b.case": "a\n"})
+    suite.mark_good()
+    git(suite.path, "rm", "-q", "module.py")
+    git(suite.path, "commit", "-q", "-m", "who needs that\n\nAgent: executor")
+    first = suite.head()
+    second = suite.commit("planner", "tidy b", {"b": "bad\n"})
+    assert shas(found(suite)) == [second, first]
+
+
+def test_a_fault_on_the_lines_of_another_is_found_by_taking_that_back_by_words(suite: Shop) -> None:
+    suite.commit("planner", "a needs c", {"a.case": "a c\n", "c": "1 good\n2 good\n"})
+    suite.mark_good()
+    first = suite.commit("executor", "tidy a", {"a": "bad\n", "c": "one good\n2 good\n"})
+    suite.commit("planner", "a remark", {"c": "one good # here\n2 good # there\n"})
+    second = suite.commit("planner", "tidy c", {"c": "one bad # here\n2 bad # there\n"})
+    diagnosis = found(suite)
+    assert (diagnosis.verdict, shas(diagnosis)) == (Verdict.ACT, [second, first])
+
+
+def test_where_the_culprit_cannot_be_taken_back_to_see_what_is_left_a_human_decides(suite: Shop) -> None:
+    bad = suite.commit("executor", "tidy a", {"a": "bad one\n"})
+    suite.commit("planner", "write it anew", {"a": "another bad\n"})
+    diagnosis = found(suite)
+    assert (diagnosis.verdict, shas(diagnosis)) == (Verdict.ASK, [bad])
+    assert "it was not seen that tests passes" in diagnosis.reasons[0]
 
 
 def test_who_only_brought_the_failing_test_is_for_a_human(suite: Shop) -> None:
