@@ -10,6 +10,7 @@ from datetime import datetime
 
 from ..config import CheckSettings
 from ..gitrepo.history import commits
+from ..gitrepo.touched import touched_names
 from ..model import CheckRuns, Commit, Diagnosis, Finding, Incident, Suspect, Verdict
 from ..services import Services, attributed
 from ..units import Dimension, write
@@ -134,7 +135,9 @@ class _Case:
         found = commits(self.services.mirror, head, limit=self.services.settings.limits.lookback + 2)
         return attributed(self.services, found)
 
-    def rank(self, history: Sequence[Commit], check: str = "", tests: Sequence[str] = ()) -> tuple[Suspect, ...]:
+    def rank(
+        self, history: Sequence[Commit], check: str = "", tests: Sequence[str] = (), output: str = ""
+    ) -> tuple[Suspect, ...]:
         """Return ``history`` ranked by all evidence there is; ``check`` fails, if one does, by ``tests``."""
         store, incident = self.services.store, self.incident
         others = store.incidents(open_only=True)
@@ -152,6 +155,8 @@ class _Case:
             error_files=error_files(self.services, incident, self.onset),
             troubles=troubles,
             guilty=guilty,
+            output=output,
+            touched=touched_names(self.services.mirror, history) if tests or output else {},
         )
 
 
@@ -197,6 +202,7 @@ class _Field:
         tree = case.services.repository.tree(head)
         outcomes = [case.services.checks.cached(tree, check) for check in checks]
         self._tests = [name for outcome in outcomes if outcome for name in outcome.failing]
+        self._output = "\n".join(outcome.detail for outcome in outcomes if outcome)
         self._read: dict[str, tuple[list[Commit], tuple[Suspect, ...]]] = {}
         self.suspects: tuple[Suspect, ...] = ()
         """All candidates, as the evidence ranks them; empty: it never came so far."""
@@ -208,7 +214,7 @@ class _Field:
             mirror = self._case.services.mirror
             listed = commits(mirror, self._head, since=good, limit=MOST_CANDIDATES, first_parent=False)
             found = attributed(self._case.services, listed)
-            self._read[good] = (found, self._case.rank(found, self._check, self._tests))
+            self._read[good] = (found, self._case.rank(found, self._check, self._tests, self._output))
             self.commits |= {commit.sha: commit for commit in found}
         found, ranked = self._read[good]
         if len(ranked) > len(self.suspects):

@@ -8,6 +8,8 @@ from pathlib import PurePosixPath
 
 MOST_NAMES = 500
 """Failing tests that are looked at: where more fail, their names tell little."""
+MOST_LETTERS = 100_000
+"""Of what failing tests print."""
 _DOCUMENTATION = (".md", ".rst", ".txt", ".adoc")
 _TEST_FOLDERS = frozenset({"test", "tests", "testing", "spec", "specs", "__tests__", "testdata"})
 _TEST_NAME = re.compile(r"(?:test_.*|.*_test|.*_spec|.*[.-](?:test|spec)|conftest|.+Tests?|Test[A-Z].*)\.\w+")
@@ -67,6 +69,27 @@ class Named:
         if is_test(path):
             return ""
         return self._subjects.get(PurePosixPath(path).name.partition(".")[0].lower(), "")
+
+
+class Spoken:
+    """The words in the names and the output of failing tests; ``test_hex_to_rgb_twice`` speaks of ``hex_to_rgb``."""
+
+    def __init__(self, text: str) -> None:
+        """Take the text, of which the first `MOST_LETTERS` are read."""
+        self._words: set[str] = set()
+        for word in dict.fromkeys(re.findall(r"[^\W\d]\w{2,}", text[:MOST_LETTERS])):
+            self._words.add(_plain(word))
+            tested = re.fullmatch(r"[Tt]est_?(.+?)|(.+?)_?[Tt]ests?", word)
+            parts = (tested[1] or tested[2]).split("_") if tested else []
+            self._words.update(_plain("".join(parts[:end])) for end in range(1, len(parts) + 1))
+
+    def of(self, names: Iterable[str]) -> list[str]:
+        """Return which of the names of functions or classes are spoken of, sorted."""
+        return sorted(name for name in names if len(_plain(name)) > 2 and _plain(name) in self._words)
+
+
+def _plain(word: str) -> str:
+    return word.replace("_", "").lower()
 
 
 def _grown(words: list[str]) -> Iterator[str]:

@@ -11,6 +11,7 @@ down here to be argued with, not fitted to data:
 | changed a file that the failing tests or their traceback name | 10 |
 | changed a file that the output of the agent in trouble names | 6 |
 | else changed a file that a failing test is named after | 4 |
+| changed a function or class that the failing tests or their output name | 8 |
 | by an agent that is in trouble | 4 |
 | by an agent that was found guilty before | 1.5 each time, at most 3 |
 | size: 10 / 100 / 1,000 lines changed | 1.3 / 1.5 / 1.8 (1 + log10 of the lines / 4, to 2 at most) |
@@ -23,12 +24,12 @@ What a commit says about itself is no evidence: neither a frightening message no
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from math import log10
 
 from ..model import Commit, Suspect
-from .files import Named, is_check_setting, is_documentation, is_test
+from .files import MOST_NAMES, Named, Spoken, is_check_setting, is_documentation, is_test
 
 _BEFORE: tuple[tuple[timedelta, float], ...] = (
     (timedelta(minutes=5), 8.0),
@@ -40,6 +41,7 @@ _EARLIER, _AFTER = 0.5, 0.05
 SLACK = timedelta(minutes=1)
 """Clocks differ, and trouble is noticed late: a commit may come so long after the trouble and still be its cause."""
 _NAMED, _IN_OUTPUT, _TESTED, _IN_TROUBLE, _GUILTY, _GUILTY_MOST = 10.0, 6.0, 4.0, 4.0, 1.5, 3.0
+_TOUCHED = 8.0
 _TESTS_ONLY, _HARMLESS = 0.5, 0.3
 
 _Weight = tuple[float, str]
@@ -57,21 +59,26 @@ def rank(
     check: str = "",
     troubles: Mapping[str, str] | None = None,
     guilty: Mapping[str, int] | None = None,
+    output: str = "",
+    touched: Mapping[str, Collection[str]] | None = None,
 ) -> tuple[Suspect, ...]:
     """Return ``commits`` (newest first) as suspects, the likeliest first; their probabilities sum to less than 1.
 
     ``onset`` is when the trouble began (``None``: unknown); with ``check``, the name of a failing one, when it was seen
     to fail. ``agents`` are those in trouble, ``failing_files`` the files that the failing tests or their traceback name
-    (a longer or shorter path of the same file counts), ``failing_tests`` the tests by their JUnit names,
-    ``error_files`` what the output of the agent in trouble names, ``troubles`` what is wrong by agent (``memory
-    climbs``), ``guilty`` how often an agent's commit was the confirmed culprit. Equal ones stay in the order given.
+    (a longer or shorter path of the same file counts), ``failing_tests`` the tests by their JUnit names, ``output``
+    what they print, ``touched`` the names of the functions that a commit changed, by its sha, ``error_files`` what the
+    output of the agent in trouble names, ``troubles`` what is wrong by agent (``memory climbs``), ``guilty`` how often
+    an agent's commit was the confirmed culprit. Equal ones stay in the order given.
     Takes time in proportion to the commits' files.
     """
     named, erring = Named(failing_files, failing_tests), Named(error_files, ())
+    spoken = Spoken("\n".join((*failing_tests[:MOST_NAMES], output)))
     weighed = []
     for commit in commits:
         weights = [
             *_named(commit, named, erring),
+            *_touched((touched or {}).get(commit.sha, ()), spoken),
             *_changed(commit, named, has_check=bool(check or failing_files or failing_tests)),
             *_time(commit, onset, check),
             *_agent(commit, agents, troubles or {}, guilty or {}),
@@ -98,6 +105,12 @@ def _named(commit: Commit, named: Named, erring: Named) -> Iterator[_Weight]:
             return
     if tested := next((file for file in commit.files if named.tested_by(file)), ""):
         yield _TESTED, f"changed {tested}, after which the failing {named.tested_by(tested)} is named"
+
+
+def _touched(names: Collection[str], spoken: Spoken) -> Iterator[_Weight]:
+    if found := spoken.of(names):
+        more = f" and {len(found) - 2} more" if len(found) > 2 else ""
+        yield _TOUCHED, f"changed {', '.join(found[:2])}{more}, of which the failing tests speak"
 
 
 def _changed(commit: Commit, named: Named, *, has_check: bool) -> Iterator[_Weight]:

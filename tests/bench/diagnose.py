@@ -22,6 +22,7 @@ from rollcage.core.gitrepo.mirror import Mirror
 from rollcage.core.gitrepo.rehearse import Reversal, rehearse_reverts
 from rollcage.core.gitrepo.repository import Repository
 from rollcage.core.gitrepo.snapshot import take
+from rollcage.core.gitrepo.touched import touched_names
 from rollcage.core.model import Suspect
 from rollcage.core.services import attributed, open_services
 from rollcage.core.store.identity import identify
@@ -82,7 +83,8 @@ def _rank_in(top: Path) -> float:
         def work() -> None:
             listed = attributed(services, commits(services.mirror, repository.tip("main") or "", limit=SUSPECTS))
             now = datetime.now(UTC)
-            found.extend(rank(listed, now, failing_files=_FILES, failing_tests=_TESTS, check="tests"))
+            touched = touched_names(services.mirror, listed)
+            found.extend(rank(listed, now, failing_files=_FILES, failing_tests=_TESTS, check="tests", touched=touched))
 
         took = timed(work)
         if len(found) != SUSPECTS:

@@ -50,6 +50,13 @@ def test_the_demo_story_ends_with_the_right_commit_first_and_says_why() -> None:
 @pytest.mark.parametrize(
     ("more", "less", "evidence"),
     [
+        (
+            commit("m"),
+            commit("l"),
+            {"failing_tests": ["t.test_to_hex_twice"], "touched": {"m": {"to_hex"}, "l": {"hex"}}},
+        ),
+        (commit("m"), commit("l"), {"failing_tests": ["t.ToHexTests.test_a"], "touched": {"m": {"to_hex"}}}),
+        (commit("m"), commit("l"), {"output": "in calc\n    _add(1)", "touched": {"m": {"_add"}, "l": {"ad"}}}),
         (commit("m", 2), commit("l", 20), {}),
         (commit("m", 20), commit("l", 100), {}),
         (commit("m", 3000), commit("l", -30), {}),  # long before, rather than after the trouble began

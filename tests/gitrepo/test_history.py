@@ -22,6 +22,7 @@ from rollcage.core.gitrepo.history import (
 from rollcage.core.gitrepo.mirror import Mirror
 from rollcage.core.gitrepo.paths import quoted, raw, shown
 from rollcage.core.gitrepo.repository import Repository
+from rollcage.core.gitrepo.touched import touched_names
 from tests.conftest import git
 from tests.gitrepo.conftest import commit
 
@@ -45,6 +46,19 @@ def test_commits_newest_first_with_files_and_lines(repository: Path, mirror: Mir
     assert [each.sha for each in commits(mirror, empty, limit=2)] == [empty, second]
     assert [each.sha for each in commits(mirror, empty, since=first)] == [empty, second]
     assert commits(mirror, first, since=first) == []
+
+
+def test_what_a_commit_touched_is_named_as_its_language_has_it(repository: Path, mirror: Mirror) -> None:
+    python = (
+        "class Shelf:\n    def put(self, it):\n        a = it\n        b = a\n        return b\n\ndef other():\n    0\n"
+    )
+    program = "int first(int x)\n{\n\tint y = x;\n\treturn y;\n}\n"
+    first = commit(repository, {"shelf.py": python, "main.c": program, "notes.txt": "put off\n"}, "first")
+    second = commit(repository, {"shelf.py": python.replace("return b", "return a")}, "second")
+    third = commit(repository, {"main.c": program.replace("return y", "return x"), "notes.txt": "on\n"}, "third")
+    found = touched_names(mirror, commits(mirror, third, limit=3))
+    assert found == {first: {"Shelf", "put", "other"}, second: {"put"}, third: {"first"}}
+    assert touched_names(mirror, []) == {}
 
 
 def test_a_merge_shows_what_it_brought_and_the_first_parent_line_leaves_out_the_rest(
