@@ -43,22 +43,22 @@ class DataWay:
 def find_data_way(services: Services, diagnosis: Diagnosis, targets: Sequence[str], agents: Sequence[str]) -> DataWay:
     """Return how the database goes back when ``targets`` are taken back and ``agents`` are those in trouble.
 
-    What is damaged is `Diagnosis.reach.tables`: tables, or the database checks that found errors. What those of another
-    incident found meanwhile is mended along where taking back these agents' rows is seen to do it, and by nothing
+    What is damaged is `Diagnosis.reach.tables`: tables, or the database checks that found errors. What other checks
+    find now, of another incident, is mended along where taking back these agents' rows is seen to do it, and by nothing
     else: it may be somebody else's fault. Raises StoreError.
     """
     if services.database is None or services.settings.database is None:
         return DataWay("none")
     migrations = _migrations(services, targets)
     damaged = diagnosis.reach.tables
-    elsewhere = damaged or _found_elsewhere(services)
+    elsewhere = damaged or _failing_now(services)
     why = ""
     if elsewhere and not migrations:
         way, why = _by_rows(services, diagnosis, elsewhere, targets, agents)
         if way is not None:
             return way
     if not damaged and not migrations:
-        return DataWay("same")
+        return DataWay("same", words=f"damaged, and stays as it is: {why}") if why else DataWay("same")
     has_down = bool(migrations) and services.settings.database.down is not None
     down = DataWay("goes_back", "down", "taken back by database.down: " + clean(", ".join(migrations), limit=200))
     if has_down and not damaged:
@@ -147,11 +147,14 @@ def _not_recorded(services: Services, capture: RowCapture, damaged: Sequence[str
     return missing if about else sorted(damaged)
 
 
-def _found_elsewhere(services: Services) -> tuple[str, ...]:
-    """Return the database checks that found errors in incidents that are open."""
-    findings = [finding for incident in services.store.incidents(open_only=True) for finding in incident.findings]
-    signals = [signal for each in findings if each.rule == "data_consistency" for signal in each.signals]
-    return tuple(dict.fromkeys(name for signal in signals for name, count in signal.attrs.items() if count))
+def _failing_now(services: Services) -> tuple[str, ...]:
+    """Return the database checks that find errors now, where rows are recorded: whatever became of their incident."""
+    if services.database is None or services.database.capture is None:
+        return ()
+    try:
+        return tuple(answer.name for answer in services.database.check_errors() if answer.count)
+    except RollcageError:  # it cannot be looked at now: nothing is known to be damaged
+        return ()
 
 
 def _names_any(sql: str, tables: Sequence[str]) -> bool:

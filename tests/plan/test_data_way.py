@@ -15,13 +15,9 @@ from rollcage.core.execute.capture import install_capture
 from rollcage.core.execute.checkpoints import take_checkpoint
 from rollcage.core.model import (
     Diagnosis,
-    Finding,
     Reach,
     Rollback,
     RollbackState,
-    Severity,
-    Signal,
-    SignalKind,
     Step,
     StepState,
 )
@@ -110,17 +106,17 @@ def test_rows_that_do_not_mend_it_or_conflict_are_no_way(world: World) -> None:
 
 
 def test_damage_of_another_incident_is_mended_along_only_by_these_agents_rows(world: World) -> None:
-    now = world.services.clock.now()
-    signal = Signal(now, "", SignalKind.DATA, "data_consistency", 1.0, attrs={"sad": 1.0})
-    finding = Finding(now, "data_consistency", "", Severity.WARNING, "damaged", "data", now, 1.0, (signal,))
-    other = incident_of(world.services)
-    world.services.store.save_incident(replace(other, findings=(finding,)))
+    # That incident may be escalated by now, for nobody was known to be in trouble: what the checks find counts.
     world.write("planner", "INSERT INTO orders VALUES (1, -5)")
     world.write("executor", "INSERT INTO orders VALUES (2, 5)")
-    assert world.way() == DataWay("same")
+    way = world.way()
+    assert (way.effect, way.subject) == ("same", "")
+    assert way.words.startswith("damaged, and stays as it is: with the rows of executor taken back sad would still")
     world.write("planner", "DELETE FROM orders WHERE id = 1")
     world.write("executor", "INSERT INTO orders VALUES (3, -1)")
     assert world.way().subject == "rows executor since 1"
+    world.write("planner", "UPDATE orders SET price = -2 WHERE id = 3")
+    assert "planner wrote it since" in world.way().words
 
 
 def test_tables_that_are_not_recorded_are_no_way(scene: Scene, bad: str) -> None:
