@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from .config import Level, LimitSettings
 from .model import (
-    CheckOutcome,
     DecisionVerdict,
     Diagnosis,
     OptionType,
     RecoveryPlan,
+    Rehearsal,
     RiskLevel,
     RollbackOption,
     Verdict,
@@ -32,6 +32,7 @@ REASONS: Mapping[str, str] = {
     "history_rewritten": "it moves the branch back instead of forward, which only a human may decide",
     "does_not_apply": "it does not apply cleanly to the branch",
     "no_check_passed": "no check passed on the result in rehearsal",
+    "not_proven": "the tests that failed were not seen to pass without it, so the fault may only be hidden",
     "no_way_back": "the data has no way back to before the damage",
     "moved": "the branch or the plan's effect changed since it was rehearsed",
     "edited": "it was edited since it was looked at",
@@ -123,7 +124,9 @@ def refusals(
         "not_confirmed": code and not facts.confirmed,
         "history_rewritten": plan.rewrite,
         "does_not_apply": not option.rehearsal.applies,
-        "no_check_passed": any(check.passed is False for check in checks) or (code and not _all_passed(checks)),
+        "no_check_passed": any(check.passed is False for check in checks)
+        or (code and not _all_passed(option.rehearsal)),
+        "not_proven": code and not option.rehearsal.proven,
         "no_way_back": code and plan.database.startswith("no way back"),
         "moved": facts.moved or plan.plan_hash != option.plan_hash,
         "edited": False,  # only an operator's approval can be overtaken by an edit
@@ -140,5 +143,9 @@ def refusals(
     return (name for name in REASONS if reasons[name])
 
 
-def _all_passed(checks: Sequence[CheckOutcome]) -> bool:
-    return bool(checks) and all(check.passed is True for check in checks)
+def _all_passed(rehearsal: Rehearsal) -> bool:
+    """Return whether every check passed, but for tests that are as flaky without the change."""
+    known = {*(rehearsal.known_flaky if rehearsal.proven else ())}
+    return bool(rehearsal.checks) and all(
+        check.passed is True or (check.passed is None and check.name in known) for check in rehearsal.checks
+    )

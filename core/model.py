@@ -229,6 +229,8 @@ class CheckOutcome:
     """The failing tests by JUnit name; empty where the check writes no JUnit XML."""
     detail: str = ""
     """The last lines of its output, or why it has no verdict; cleaned, at most 2,000 characters."""
+    unseen: tuple[str, ...] = ()
+    """Of the tests that were to be seen, those that did not pass in each run: they failed, or were not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +243,12 @@ class Rehearsal:
     lost_lines: int
     lost_commits: tuple[str, ...]
     checks: tuple[CheckOutcome, ...]
+    proven: bool = False
+    """The tests that failed were seen to pass, or went with all that they came with: the fault is not only hidden."""
+    other_tests: tuple[CheckOutcome, ...] = ()
+    """Of the checks with other tests put onto the tree: the present ones, the last good ones; their names say which."""
+    known_flaky: tuple[str, ...] = ()
+    """Checks without a verdict whose failing tests are flaky at the head too, while those that failed there pass."""
 
 
 @dataclass(frozen=True, slots=True)

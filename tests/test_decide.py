@@ -53,6 +53,7 @@ BAD: dict[str, dict[str, Any]] = {
     "history_rewritten": {"rewrite": True},
     "does_not_apply": {"applies": False},
     "no_check_passed": {"passed": None},
+    "not_proven": {"proven": False},
     "no_way_back": {"database": "no way back: no checkpoint of the last good state"},
     "moved": {"moved": True},
     "overlap": {"overlap": True},
@@ -71,6 +72,7 @@ ABOUT_CODE = {
     "undone_before",
     "not_confirmed",
     "no_check_passed",
+    "not_proven",
     "no_way_back",
     "overlap",
     "operation_in_progress",
@@ -88,7 +90,7 @@ def case(
     rehearsal = option(kind).rehearsal
     if "passed" in bad:
         rehearsal = replace(rehearsal, checks=(CheckOutcome("tests", bad.pop("passed"), 1, 1.0),))
-    rehearsal = replace(rehearsal, applies=bad.pop("applies", True))
+    rehearsal = replace(rehearsal, applies=bad.pop("applies", True), proven=bad.pop("proven", True))
     made = replace(option(kind, level=bad.pop("risk", RiskLevel.LOW)), rehearsal=rehearsal)
     planned = replace(plan(kind), rewrite=bad.pop("rewrite", False), database=bad.pop("database", "nothing"))
     found = diagnosis(bad.pop("verdict", Verdict.ACT))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from itertools import chain
 from pathlib import Path
@@ -27,6 +27,8 @@ UNSEEN = "passes, but none of the tests followed was run"
 """How the detail of such an outcome begins; a test that is not there yet does not fail, which is no proof of health."""
 SKIP_STATUS = 125
 """The exit status that says that this commit cannot be judged, as ``git bisect run`` has it."""
+_NOT_LOADED = "unittest.loader._FailedTest."
+"""How unittest names a file that cannot be loaded, before the file's own name; pytest gives that alone."""
 _HANGS = 2
 """Runs of a check that hangs: each costs its whole time-out, so it is not tried as often as a quick failure."""
 
@@ -55,6 +57,8 @@ class Attempt:
     """One clean line; empty where the output says it."""
     output: str = ""
     failing: tuple[str, ...] = ()
+    unseen: frozenset[str] = frozenset()
+    """Of the tests that were to be seen, those that its report does not name as passing."""
 
 
 def set_up(check: CheckSettings, checkout: Path, folder: Path, stop: Event | None = None) -> Attempt | None:
@@ -80,13 +84,24 @@ def attempt(
     *,
     stop: Event | None = None,
     only: Sequence[str] = (),
+    see: Collection[str] = (),
     env: Mapping[str, str] | None = None,
 ) -> Attempt:
     """Run ``check`` once in a ``folder`` that is ready for it; never raises for what the check does.
 
     ``only`` names failing tests to follow, where there is a report: other failures then do not count, so that a search
-    for one fault does not drift to another. ``env`` lies beneath the check's own.
+    for one fault does not drift to another. ``see`` names tests of which it is to be told whether they passed, where
+    there is a report. ``env`` lies beneath the check's own.
     """
+    made = _attempt(check, folder, stop, only, env or {})
+    if not see or check.junit is None or made.ending not in {Ending.PASSED, Ending.FAILED, Ending.HUNG}:
+        return made
+    return replace(made, unseen=_not_passing(see, _read(report_paths(check, folder)).passing))
+
+
+def _attempt(
+    check: CheckSettings, folder: Path, stop: Event | None, only: Sequence[str], env: Mapping[str, str]
+) -> Attempt:
     try:
         cwd = working_folder(check, folder)
         reports = report_paths(check, folder)
@@ -94,7 +109,7 @@ def attempt(
             path.unlink(missing_ok=True)
     except (UnpreparedError, OSError) as error:
         return Attempt(Ending.UNABLE, why=f"cannot be started: {clean(str(error))}")
-    done = _run(check, check.run, cwd, env or {}, stop)
+    done = _run(check, check.run, cwd, env, stop)
     how, output, duration = _how(check, check.run, done), done.output, done.duration_s
     if not done.started:
         return Attempt(Ending.UNABLE, duration, f"cannot be started: {how}")
@@ -130,7 +145,8 @@ def judge(check: CheckSettings, run: Callable[[], Attempt], retries: int) -> tup
     passed, failing, why = _verdict(runs)
     duration = sum(made.duration_s for made in runs)
     telling = next((made for made in reversed(runs) if made.ending is not Ending.PASSED), runs[-1])
-    return CheckOutcome(check.name, passed, len(runs), duration, failing, _detail(why, telling.output)), last
+    unseen = tuple(sorted(frozenset[str]().union(*(made.unseen for made in runs))))
+    return CheckOutcome(check.name, passed, len(runs), duration, failing, _detail(why, telling.output), unseen), last
 
 
 def _verdict(runs: Sequence[Attempt]) -> tuple[bool | None, tuple[str, ...], str]:
@@ -156,6 +172,13 @@ def _unseen(only: Sequence[str], reports: Sequence[Path]) -> str:
     if not only or not reports:
         return ""
     return "" if _read(reports).passing.intersection(only) else UNSEEN
+
+
+def _not_passing(names: Collection[str], passing: frozenset[str]) -> frozenset[str]:
+    """Return those of ``names`` that did not pass. A file that could not be loaded passes by each test in it."""
+    missing = frozenset(names) - passing
+    loaded = {name[:at] for name in passing for at, letter in enumerate(name) if letter == "."}
+    return frozenset(name for name in missing if name.removeprefix(_NOT_LOADED) not in loaded)
 
 
 def _followed(only: Sequence[str], report: Report, duration: float, output: str) -> Attempt:

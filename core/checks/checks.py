@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -81,9 +81,20 @@ class Checks:
         return _hash([[check.name, self.definition(check)] for check in self._settings.checks])
 
     def cached(
-        self, tree: str, check: CheckSettings, only: Sequence[str] = (), *, once: bool = False
+        self,
+        tree: str,
+        check: CheckSettings,
+        only: Sequence[str] = (),
+        *,
+        once: bool = False,
+        see: Collection[str] = (),
     ) -> CheckOutcome | None:
         """Return what is known of ``tree`` without running anything, as `run` would answer."""
+        if see and check.junit is not None:
+            known = self._store.check(tree, self._key(check, only, see=see))
+            plain = None if known is not None else self._store.check(tree, self._key(check, only))
+            # What did not pass is not tried again until it does; a pass does not tell of which tests.
+            return known if plain is None or plain.passed else replace(plain, unseen=tuple(sorted(see)))
         known = self._store.check(tree, self._key(check))
         if known is not None and (not only or known.passed):
             return known
@@ -93,14 +104,17 @@ class Checks:
         known = self._store.check(tree, self._key(check, only)) if only else None
         return known or (self._store.check(tree, self._key(check, only, once=True)) if once else None)
 
-    def _key(self, check: CheckSettings, only: Sequence[str] = (), *, once: bool = False) -> str:
+    def _key(
+        self, check: CheckSettings, only: Sequence[str] = (), *, once: bool = False, see: Collection[str] = ()
+    ) -> str:
         """Return what an outcome is cached under, beside its tree; the tests followed count where there are reports.
 
-        A failure that was not tried again has a place of its own: it tells less.
+        A failure that was not tried again has a place of its own: it tells less. What tells more has one too.
         """
         followed = sorted(only) if check.junit is not None else []
+        told = [["see", *sorted(see)]] if see and check.junit is not None else []
         definition = self.definition(check)
-        return _hash([definition, followed, *["once"] * once]) if followed or once else definition
+        return _hash([definition, followed, *["once"] * once, *told]) if followed or once or told else definition
 
     def run(
         self,
@@ -112,6 +126,7 @@ class Checks:
         stop: Event | None = None,
         only: Sequence[str] = (),
         once: bool = False,
+        see: Collection[str] = (),
     ) -> CheckOutcome:
         """Run ``check`` on ``commit``, whose tree is ``tree``, unless that is known; ``fresh`` runs it anyway.
 
@@ -119,11 +134,12 @@ class Checks:
         ``None``, the detail begins with "flaky"). ``only`` names failing tests to follow, which needs `junit:`:
         others do not count. What cannot be started, set up or judged has ``passed`` ``None``, and is not cached as far
         as another try may go better. ``once`` does not try a failure again: for a search, which doubts each answer
-        anyway. ``commit`` may be empty for a tree without one. Raises StoreError, GitError.
+        anyway. ``see`` names tests that are to be seen passing: those that were not are in ``unseen``. ``commit`` may
+        be empty for a tree without one. Raises StoreError, GitError.
         """
-        if not fresh and (known := self.cached(tree, check, only, once=once)) is not None:
+        if not fresh and (known := self.cached(tree, check, only, once=once, see=see)) is not None:
             return known
-        return self._run(commit or tree, tree, check, stop, only, once=once)[0]
+        return self._run(commit or tree, tree, check, stop, only, once=once, see=see)[0]
 
     def _run(
         self,
@@ -134,11 +150,12 @@ class Checks:
         only: Sequence[str],
         *,
         once: bool = False,
+        see: Collection[str] = (),
     ) -> tuple[CheckOutcome, Ending]:
         def run() -> Attempt:
             with self._pool.tree(commit) as folder:
                 unready = set_up(check, self._top, folder, stop)
-                return unready or attempt(check, folder, stop=stop, only=only)
+                return unready or attempt(check, folder, stop=stop, only=only, see=see)
 
         outcome, ending = judge(check, run, 0 if once else check.retries)
         with self._counting:
@@ -146,18 +163,33 @@ class Checks:
             self._seconds += outcome.duration_s
         if ending not in {Ending.UNABLE, Ending.STOPPED}:
             unsure = once and check.retries > 0 and outcome.passed is False
-            self._store.save_check(tree, self._key(check, only, once=unsure), outcome)
+            self._store.save_check(tree, self._key(check, only, once=unsure), replace(outcome, unseen=()))
+            if see and check.junit is not None and not once:
+                self._store.save_check(tree, self._key(check, only, see=see), outcome)
         return outcome, ending
 
     def run_all(
-        self, commit: str, tree: str, *, fresh: bool = False, stop: Event | None = None
+        self,
+        commit: str,
+        tree: str,
+        *,
+        fresh: bool = False,
+        stop: Event | None = None,
+        see: Mapping[str, Collection[str]] | None = None,
     ) -> tuple[CheckOutcome, ...]:
-        """Run every check of the settings, each in a tree of its own, some at the same time; in the settings' order."""
-        checks = self._settings.checks
+        """Run every check of the settings, each in a tree of its own, some at the same time; in the settings' order.
+
+        ``see`` names by check the tests that are to be seen passing.
+        """
+        checks, wanted = self._settings.checks, see or {}
+
+        def run(check: CheckSettings) -> CheckOutcome:
+            return self.run(commit, tree, check, fresh=fresh, stop=stop, see=wanted.get(check.name, ()))
+
         if len(checks) < 2:
-            return tuple(self.run(commit, tree, check, fresh=fresh, stop=stop) for check in checks)
+            return tuple(run(check) for check in checks)
         with ThreadPoolExecutor(self._settings.limits.parallel_checks, thread_name_prefix="check") as executor:
-            return tuple(executor.map(lambda check: self.run(commit, tree, check, fresh=fresh, stop=stop), checks))
+            return tuple(executor.map(run, checks))
 
     def believed(
         self, check: CheckSettings, commit: str, tree: str, *, fresh: bool = False, stop: Event | None = None

@@ -12,8 +12,8 @@ from ..gitrepo.objects import read_commits
 from ..gitrepo.paths import shown
 from ..model import CheckOutcome, Commit, Diagnosis, OptionType
 from ..services import Services, attributed
+from .proof import tests_among
 from .risk import Effect, RiskFacts
-from .wanted import is_check_setting, is_test
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def gather(services: Services, diagnosis: Diagnosis, tried: Tried, agents: Seque
     brought = _brought(services, tried)
     if tried.type is OptionType.FILE_SELECTIVE:  # only what stands in the parts goes
         brought = [commit for commit in brought if not files.isdisjoint(commit.files)]
-    strangers = _strangers(brought)
+    strangers = _strangers(brought, diagnosis, tried)
     own = {_who(commit) for commit in (*targets, *brought) if commit not in strangers}
     later = _later(services, tried, files)
     lost: tuple[str, ...] = ()
@@ -98,9 +98,7 @@ def gather(services: Services, diagnosis: Diagnosis, tried: Tried, agents: Seque
         commits_taken_back=len({*tried.targets, *(commit.sha for commit in brought), *tried.lost_commits}),
     )
     touched = sorted({path for commit in targets for path in commit.files} | set(tried.files))
-    commands = {word for check in services.settings.checks for word in (*check.run, *(check.setup or ()))}
-    tests = tuple(path for path in touched if is_test(path) or is_check_setting(path, commands))
-    return Facts(risk, tuple(later), lost, edited, tests, tried.needed)
+    return Facts(risk, tuple(later), lost, edited, tests_among(services, touched), tried.needed)
 
 
 def _commits(services: Services, shas: Sequence[str]) -> list[Commit]:
@@ -125,12 +123,15 @@ def _brought(services: Services, tried: Tried) -> list[Commit]:
     return attributed(services, list(found.values()))
 
 
-def _strangers(brought: Sequence[Commit]) -> list[Commit]:
-    """Return the commits among those of a merge that are not the work of whoever did most of it.
+def _strangers(brought: Sequence[Commit], diagnosis: Diagnosis, tried: Tried) -> list[Commit]:
+    """Return the commits among those of a merge that are wanted and would go with it.
 
-    A merge is taken back as a whole, though only something in it is bad. One agent's work is one change; what others
-    did there is wanted work that would go with it.
+    A merge that is a culprit itself failed where each of its parents passed: only the combination is at fault, and
+    nothing that it brought. Of another merge something is bad, and one agent's work is one change: there it is what
+    others did than whoever did most of it.
     """
+    if {suspect.sha for suspect in diagnosis.culprits} & set(tried.ways or {}):
+        return list(brought)
     counts = Counter(_who(commit) for commit in brought)
     return [commit for commit in brought if _who(commit) != counts.most_common(1)[0][0]]
 

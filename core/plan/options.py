@@ -12,8 +12,9 @@ from ..gitrepo.rehearse import rehearse_onto
 from ..model import Diagnosis, Incident, OptionType, RecoveryPlan, RollbackOption, RollbackState
 from ..services import Services
 from .ranking import BEHIND, Candidate, ranked
-from .rehearsal import obstacle_in_the_way, rehearse_one, restarted
-from .selective import smaller_ways
+from .rehearsal import obstacle_in_the_way, rehearse_one, restarted, with_proof
+from .selective import made_of, smaller_ways
+from .smallest import MOST_RUNS
 from .ways_back import unknown_merge, way_back_trailer, ways_back
 from .wishes import Wish, agent_reset, branch_reset, finest, problem_agents, wish_of
 from .words import commit_message, with_trailer
@@ -23,6 +24,8 @@ __all__ = ["Pair", "Wish", "build_options", "obstacle_to", "rehearse", "wish_of"
 Pair = tuple[RollbackOption, RecoveryPlan]
 _DAY = timedelta(hours=24)
 _LOOK_BACK = 1_000
+FEW_RUNS = 6
+"""Check runs spent on parts of a suspect that is not confirmed: only of the likeliest, for a human to choose from."""
 _NO_COARSER = frozenset({"no_change", "unknown_commit", "not_in_history", "unknown_parent", "merge_parent"})
 """Why a culprit does not go, where taking more back would help no better: nothing of it is there, or it is unknown."""
 
@@ -41,9 +44,7 @@ def build_options(
     found += _coarse(services, incident, diagnosis, found, stop)
     if restarted(services, problem_agents(incident, diagnosis)) and not _is_set(stop):
         found.append(rehearse_one(services, incident, diagnosis, Wish(OptionType.RESTART_ONLY, ()), "", stop=stop))
-    order = ranked(
-        found, has_culprit=bool(diagnosis.culprits), restart_failed=_came_back_after_a_restart(services, incident)
-    )
+    order = _in_order(services, incident, diagnosis, found, stop)
     number = incident.id.removeprefix("inc-")
     return [
         (
@@ -68,7 +69,29 @@ def rehearse(
     Raises RefusedError ``branch_gone``, UsageError for a push that the settings forbid or that has nowhere to go.
     """
     made = rehearse_one(services, incident, diagnosis, wish, name, stop=stop)
+    if diagnosis.culprits:
+        made = with_proof(services, diagnosis, made, stop=stop)
     return made.option, made.plan
+
+
+def _in_order(
+    services: Services,
+    incident: Incident,
+    diagnosis: Diagnosis,
+    found: Sequence[Candidate],
+    stop: threading.Event | None,
+) -> list[Candidate]:
+    """Return what is offered, the best first. Of whatever comes first it is looked at whether it proves anything.
+
+    That may cost check runs, and only the first may be carried out without a human.
+    """
+    failed = _came_back_after_a_restart(services, incident)
+    while True:
+        order = ranked(found, has_culprit=bool(diagnosis.culprits), restart_failed=failed)
+        if not diagnosis.culprits or not order or order[0].proof is not None or _is_set(stop):
+            return order
+        proven = with_proof(services, diagnosis, order[0], stop=stop)
+        found = [proven if each is order[0] else each for each in found]
 
 
 def _fine(
@@ -83,21 +106,38 @@ def _fine(
         choices = [] if whole.option.rehearsal.applies else _choices(services, incident, diagnosis, wish)
         more = [rehearse_one(services, incident, diagnosis, each, "", stop=stop) for each in choices]
         found += [replace(whole, place=place), *(replace(each, place=place, is_choice=True) for each in more)]
-        if diagnosis.culprits and not choices and not whole.is_spotless and not _is_set(stop):
+        if choices or whole.is_spotless or _is_set(stop):
+            continue
+        if diagnosis.culprits:
             found = _with_smaller(services, incident, diagnosis, whole, stop)
+        elif place == 0:
+            found = [
+                replace(each, place=place)
+                for each in _with_smaller(services, incident, diagnosis, whole, stop, FEW_RUNS)
+            ]
     return found
 
 
 def _with_smaller(
-    services: Services, incident: Incident, diagnosis: Diagnosis, whole: Candidate, stop: threading.Event | None
+    services: Services,
+    incident: Incident,
+    diagnosis: Diagnosis,
+    whole: Candidate,
+    stop: threading.Event | None,
+    budget: int = MOST_RUNS,
 ) -> list[Candidate]:
     """Return ``whole`` and what takes back only parts of the same commits, each with what speaks for it and against."""
     wish = Wish(whole.option.type, whole.option.target_commits)
     ways = ways_back(services, wish.targets)
     found: list[Candidate] = []
-    for place, (smaller, seen) in enumerate(smaller_ways(services, whole.plan.head, wish, ways, stop=stop)):
-        is_whole = smaller.type is whole.option.type
-        made = whole if is_whole else rehearse_one(services, incident, diagnosis, smaller, "", stop=stop)
+    for place, (smaller, seen) in enumerate(
+        smaller_ways(services, whole.plan.head, wish, ways, budget=budget, stop=stop)
+    ):
+        if smaller.type is whole.option.type:
+            made = whole
+        else:
+            ready = made_of(services, smaller, ways, seen)
+            made = rehearse_one(services, incident, diagnosis, smaller, "", ready=ready, stop=stop)
         option = replace(made.option, side_effects=tuple(dict.fromkeys((*made.option.side_effects, *seen.why))))
         found.append(replace(made, option=option, place=place))
     if not any(each.option.type is whole.option.type for each in found):

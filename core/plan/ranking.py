@@ -1,8 +1,9 @@
 """Which option comes first.
 
 In this order: it is no restart where a culprit is known or a check fails (that mends neither); it is no choice that a
-human has to make; it applies; no check failed in its rehearsal; no uncommitted edit stands in its way; it loses nothing
-that nobody blamed and nothing that later work needs; every check passed, none was flaky or without a verdict; it is the
+human has to make; it applies; no check failed in its rehearsal; it mends the fault and does not only take away what
+shows it (`rollcage.core.plan.proof`); no uncommitted edit stands in its way; it loses nothing that nobody blamed and
+nothing that later work needs; every check passed, none was flaky or without a verdict; it is the
 smallest change (`rollcage.core.plan.smallest` orders the ways to take the culprits back; beyond those the fewest lines
 count); it has the least risk. Flakiness comes behind loss: a check that passes at times speaks for what was taken back,
 and a lucky pass is no reason to throw work away. Without a confirmed culprit the likelier suspect comes before the
@@ -15,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..model import OptionType, RecoveryPlan, RollbackOption
+from .proof import Proof
 
 MOST_OPTIONS = 6
 """More than these nobody compares."""
@@ -53,6 +55,8 @@ class Candidate:
     """What goes with it though later work names it, a line each."""
     tests: tuple[str, ...] = ()
     """Tests and settings of checks among what its targets change."""
+    proof: Proof | None = None
+    """Whether it mends the fault and does not only hide it; None: not looked at yet."""
 
     @property
     def is_spotless(self) -> bool:
@@ -99,6 +103,7 @@ def _rank(each: Candidate, *, has_culprit: bool, restart_failed: bool) -> tuple[
         each.is_choice,
         not rehearsal.applies,
         each.failed,
+        each.proof is not None and not each.proof.holds,
         each.overlaps,
         rehearsal.lost_commits != () or rehearsal.lost_lines > 0 or each.needed != (),
         open_,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 
@@ -19,6 +19,7 @@ from .data_way import find_data_way
 from .effect import plan_hash
 from .facts import Tried, gather
 from .made import Made
+from .proof import Proof, followed, prove
 from .ranking import Candidate
 from .recovery import recovery_steps
 from .risk import assess
@@ -41,11 +42,13 @@ def rehearse_one(
     wish: Wish,
     name: str,
     *,
+    ready: Made | None = None,
     stop: threading.Event | None = None,
 ) -> Candidate:
     """Rehearse one wish on the branch as it is now, with the checks on the exact tree that it would produce.
 
-    Raises RefusedError ``branch_gone``, UsageError for a push that cannot be, GitError, StoreError.
+    ``ready`` is that tree where it is known. Raises RefusedError ``branch_gone``, UsageError for a push that cannot
+    be, GitError, StoreError.
     """
     branch = services.settings.branch
     head = services.repository.tip(branch)
@@ -60,11 +63,16 @@ def rehearse_one(
     order = restarted(services, agents) if wish.restart else []
     message = "" if restart_only else wish.message or commit_message(incident, diagnosis, wish)
 
-    def holds(made: Made) -> bool:
-        return _holds(_outcomes(services, head, made, stop))
+    see = followed(services, (head, diagnosis.head or head), stop)
 
-    candidates = trees(services, head, wish, diagnosis, message, holds, stop=stop)
-    made, outcomes = _first_that_holds(services, head, candidates, stop)
+    def outcomes_of(made: Made) -> tuple[CheckOutcome, ...]:
+        return _outcomes(services, head, made, see, stop)
+
+    def holds(made: Made) -> bool:
+        return _holds(outcomes_of(made))
+
+    candidates = [ready] if ready else trees(services, head, wish, diagnosis, message, holds, stop=stop)
+    made, outcomes = _first_that_holds(candidates, outcomes_of, stop)
     if not restart_only and not wish.message and (made.keeps, made.parts, made.goal) != ((), (), ""):
         message = commit_message(incident, diagnosis, wish, made)
     tried = Tried(
@@ -147,6 +155,22 @@ def rehearse_one(
     )
 
 
+def with_proof(
+    services: Services, diagnosis: Diagnosis, each: Candidate, *, stop: threading.Event | None = None
+) -> Candidate:
+    """Return ``each`` with what its rehearsal proves, which it also says. Runs checks where it concerns tests.
+
+    Raises GitError, StoreError.
+    """
+    option = each.option
+    if option.type is OptionType.RESTART_ONLY:
+        return replace(each, proof=Proof(True))
+    proof = prove(services, diagnosis, each.plan, option.rehearsal, option.affected_files, each.tests, stop=stop)
+    rehearsal = replace(option.rehearsal, proven=proof.holds, other_tests=proof.others, known_flaky=proof.known_flaky)
+    effects = tuple(dict.fromkeys((*option.side_effects, *proof.words)))
+    return replace(each, option=replace(option, rehearsal=rehearsal, side_effects=effects), proof=proof)
+
+
 def _whole_agents(services: Services, incident: Incident, diagnosis: Diagnosis, wish: Wish, head: str) -> Wish:
     """Return ``wish`` with the agents that it resets, and all that they did, where it names none yet."""
     found = agent_reset(services, diagnosis, head)
@@ -158,7 +182,9 @@ def _whole_agents(services: Services, incident: Incident, diagnosis: Diagnosis, 
 
 
 def _first_that_holds(
-    services: Services, head: str, candidates: Iterable[Made], stop: threading.Event | None
+    candidates: Iterable[Made],
+    outcomes_of: Callable[[Made], tuple[CheckOutcome, ...]],
+    stop: threading.Event | None,
 ) -> Checked:
     """Return the first tree that fails no check, with their outcomes; else the first, which loses least.
 
@@ -166,7 +192,7 @@ def _first_that_holds(
     """
     first: Checked | None = None
     for made in candidates:
-        outcomes = _outcomes(services, head, made, stop)
+        outcomes = outcomes_of(made)
         if made.tree is not None and _holds(outcomes):
             return made, outcomes
         if first is None or (first[0].tree is None and made.tree is not None):
@@ -181,14 +207,20 @@ def _holds(outcomes: Sequence[CheckOutcome]) -> bool:
     return all(check.passed is not False for check in outcomes)
 
 
-def _outcomes(services: Services, head: str, made: Made, stop: threading.Event | None) -> tuple[CheckOutcome, ...]:
-    """Return what every check says of the tree; nothing where there is none."""
+def _outcomes(
+    services: Services,
+    head: str,
+    made: Made,
+    see: Mapping[str, Collection[str]],
+    stop: threading.Event | None,
+) -> tuple[CheckOutcome, ...]:
+    """Return what every check says of the tree, and of the tests to be seen there; nothing where there is none."""
     if made.tree is None:
         return ()
     if made.tree == services.repository.tree(head):  # what fails before a restart fails behind it
         return services.checks.run_all(head, made.tree, stop=stop)
     commit = make_commit(services.mirror, made.tree, [head], "rehearsal", services.clock.now())
-    return services.checks.run_all(commit, made.tree, stop=stop)
+    return services.checks.run_all(commit, made.tree, stop=stop, see=see)
 
 
 def _push(services: Services, wish: Wish, head: str) -> Push:

@@ -10,8 +10,8 @@ from ..gitrepo.parts import parts_of
 from ..model import OptionType
 from ..services import Services
 from .made import Made
+from .smallest import MOST_RUNS, candidate_of, find_smallest
 from .smallest import Candidate as Smaller
-from .smallest import candidate_of, find_smallest
 from .wanted import needed_by
 from .wishes import Wish
 from .words import why_not
@@ -29,20 +29,25 @@ def selected(
     stop: threading.Event | None = None,
 ) -> Iterator[Made]:
     """Yield the tree without the parts that ``wish`` names; without any: the smallest that pass. Raises GitError."""
-    parts = wish.parts
-    if not parts:
+    if wish.parts:
+        seen = candidate_of(services, head, wish.targets, wish.parts, ways, stop=stop)
+    else:
         ranked = find_smallest(services, head, wish.targets, ways, stop=stop)
         found = [each for each in ranked if each.parts and each.tree]
         if not found:
             why = "no part of it is enough by itself: take the whole commit back (SINGLE_COMMIT), or name the parts"
             yield Made(None, wish.targets, (why,), ways=ways)
             return
-        parts = found[0].parts
-    seen = candidate_of(services, head, wish.targets, parts, ways, stop=stop)
+        seen = found[0]
+    yield made_of(services, wish, ways, seen)
+
+
+def made_of(services: Services, wish: Wish, ways: Mapping[str, str], seen: Smaller) -> Made:
+    """Return what was found to take back parts of the targets of ``wish``, as the tree of an option."""
     problems = why_not(seen.reversal, services.settings.branch)
     tree = None if problems else seen.tree
     targets = seen.reversal.targets if tree is not None else wish.targets
-    yield Made(tree, targets, problems, seen.reversal.reason, ways, seen.lost_lines, parts=parts)
+    return Made(tree, targets, problems, seen.reversal.reason, ways, seen.lost_lines, parts=seen.parts)
 
 
 def needed_later(
@@ -60,14 +65,20 @@ def needed_later(
 
 
 def smaller_ways(
-    services: Services, head: str, wish: Wish, ways: Mapping[str, str], *, stop: threading.Event | None = None
+    services: Services,
+    head: str,
+    wish: Wish,
+    ways: Mapping[str, str],
+    *,
+    budget: int = MOST_RUNS,
+    stop: threading.Event | None = None,
 ) -> list[tuple[Wish, Smaller]]:
     """Return the ways to take back the targets of ``wish``, or parts of them, the best first, each with what was seen.
 
     The whole commits are one of them, where they go. Raises GitError, StoreError.
     """
     found: list[tuple[Wish, Smaller]] = []
-    for each in find_smallest(services, head, wish.targets, ways, stop=stop):
+    for each in find_smallest(services, head, wish.targets, ways, stop=stop, budget=budget):
         if each.tree is None:
             continue
         if not each.parts:

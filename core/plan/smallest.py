@@ -19,6 +19,7 @@ from ..model import CheckOutcome
 from ..services import Services
 from .candidate import Candidate, Granularity, granularity
 from .ddmin import ddmin
+from .proof import followed
 from .wanted import closure, defined, is_check_setting, is_test, needed_by
 
 __all__ = ["MOST_RUNS", "Candidate", "Granularity", "candidate_of", "find_smallest", "granularity"]
@@ -77,6 +78,8 @@ class _Search:
     ) -> None:
         self.services, self.head, self.targets, self.ways = services, head, targets, ways
         self.stop, self.budget = stop, budget
+        self.see = followed(services, (head,), run=False)
+        """The checks that fail at the head, with their failing tests."""
         self.series = read_series(services.mirror, head, targets, parents=ways)
         self.before = services.checks.runs
         self.notes: list[str] = []
@@ -110,7 +113,7 @@ class _Search:
 
     def checked(self, tree: str) -> tuple[CheckOutcome, ...]:
         """Return the outcome of every check."""
-        return self.services.checks.run_all(self.commit(tree), tree, stop=self.stop)
+        return self.services.checks.run_all(self.commit(tree), tree, stop=self.stop, see=self.see)
 
     def commit(self, tree: str) -> str:
         """Return a commit of ``tree``, as a check would see it on the branch."""
@@ -128,8 +131,11 @@ class _Search:
         reversal = self.take(units).reversal
         return bool(units) and reversal.tree is not None and not reversal.reason
 
-    def passes(self, units: Sequence[str]) -> bool:
-        """Return whether the checks that fail now pass without ``units``; the others run on what is left in the end."""
+    def passes(self, units: Sequence[str], *, unseen: bool = False) -> bool:
+        """Return whether the checks that fail now pass without ``units``; the others run on what is left in the end.
+
+        ``unseen``: also where none of the tests that fail now is left to be seen passing.
+        """
         tree = self.take(units).reversal.tree
         if not self.applies(units) or tree is None:
             return False
@@ -137,9 +143,12 @@ class _Search:
             raise _OverError("stopped before all was tried")
         if self.services.checks.runs - self.before >= self.budget:
             raise _OverError(f"not all was tried: {self.budget} check runs were spent")
-        commit = self.commit(tree)
-        checks = self.services.checks
-        return all(checks.run(commit, tree, check, stop=self.stop).passed is True for check in self.failing)
+        return all(self._passes(check, self.commit(tree), tree, unseen) for check in self.failing)
+
+    def _passes(self, check: CheckSettings, commit: str, tree: str, unseen: bool) -> bool:
+        tests = self.see.get(check.name, frozenset())
+        outcome = self.services.checks.run(commit, tree, check, stop=self.stop, see=tests)
+        return outcome.passed is True and (unseen or not tests or not tests.issubset(outcome.unseen))
 
     # What is looked for
 
@@ -154,7 +163,7 @@ class _Search:
         self.later = later_lines(mirror, self.head, whole.reversal.targets)
         self.kept = {wanted.part: wanted.why for wanted in needed_by(every, self.later)}
         own_tests = {name for name in self.tests if self._is_new(self.parts[name])}
-        if whole.passes and not self.kept and not own_tests:
+        if whole.passes and not self.kept and not own_tests and not whole.lost_lines:
             self._tell_tests(whole)
             return
         self.failing, self.output = self._failing()
@@ -166,8 +175,8 @@ class _Search:
         keeps = [closure(every, {*needed, *own_tests}), needed | own_tests, needed]
         if not self._reduce(keeps, whole):
             self._tell_tests(whole)
-            if whole.passes and self.kept:
-                self._least_of_all()
+            if whole.passes and (self.kept or whole.lost_lines):
+                self._least_of_all(any_hunk=whole.lost_lines > 0)
             elif self.output and not whole.passes and not self._reduce_copies(needed, whole):
                 self._one_by_one()
 
@@ -179,6 +188,7 @@ class _Search:
         failed = [(check, outcome) for check, outcome in zip(checks, outcomes, strict=True) if not outcome.passed]
         text = "\n".join("\n".join([check.name, *outcome.failing, outcome.detail]) for check, outcome in failed)
         self.at_head = outcomes
+        self.see = followed(self.services, (self.head,), run=False)
         return [check for check, _ in failed] or list(checks), text
 
     def _is_innocent(self, whole: Candidate) -> bool:
@@ -208,15 +218,18 @@ class _Search:
                     return True
         return False
 
-    def _least_of_all(self) -> None:
-        """Find the least of the whole: what seems wanted cannot all stay, but some of it may."""
+    def _least_of_all(self, *, any_hunk: bool) -> None:
+        """Find the least of the whole: what seems wanted cannot all stay, but some of it may.
+
+        ``any_hunk``: so may lines that the targets did not bring, wherever they are.
+        """
         files = self._units(set(), 0)
         if not self.applies(files):
             return
         self._least(files)
         best = self.found[-1] if self.found else files
         finer = [hunk for file in best for hunk in self._within(file) or [file]]
-        if not set(self.kept).isdisjoint(finer) and len(finer) > 1 and self.passes(finer):
+        if (any_hunk or not set(self.kept).isdisjoint(finer)) and len(finer) > 1 and self.passes(finer):
             self._least(finer)
 
     def _reduce_copies(self, keep: set[str], whole: Candidate) -> bool:
@@ -258,7 +271,7 @@ class _Search:
         least = ddmin(code, does) if code else ()
         if fixed and self.passes(least):
             self.found.append(least)
-        elif self.tests.intersection(fixed) and self.passes(fixed):
+        elif self.tests.intersection(fixed) and self.passes(fixed, unseen=True):
             self.notes.append(_HIDES)
 
     def _units(self, keep: set[str], level: int) -> list[str]:
@@ -356,7 +369,7 @@ class _Search:
             self.notes.append(_ONLY_TESTS)
             return
         self.failing, self.output = self._failing()
-        if self.output and self.passes(tests):
+        if self.output and self.passes(tests, unseen=True):
             self.notes.append(_HIDES)
 
     # What comes of it

@@ -57,7 +57,9 @@ def option(kind: OptionType = OptionType.SINGLE_COMMIT, *, level: RiskLevel = Ri
         side_effects=(),
         required_validation=("tests",),
         plan_hash=HASH,
-        rehearsal=Rehearsal(True, "d" * 40, (), 0, (), (passed,) if kind is not OptionType.RESTART_ONLY else ()),
+        rehearsal=Rehearsal(
+            True, "d" * 40, (), 0, (), (passed,) if kind is not OptionType.RESTART_ONLY else (), proven=True
+        ),
     )
 
 

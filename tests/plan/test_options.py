@@ -206,16 +206,18 @@ def test_a_merge_goes_back_to_where_the_branch_was(services: Services, scene: Sc
     single, plan = options(services, merge)[0]
     assert single.rehearsal.applies
     assert plan.tree == before
-    assert single.rehearsal.lost_commits == ()
     assert factors(single)["commits_taken_back"] == "3"
 
 
-def test_what_others_did_in_a_merge_would_be_lost_and_must_be_said(services: Services, scene: Scene) -> None:
-    merge = merged(scene, "executor", "executor", "planner")
+def test_of_a_merge_at_fault_by_its_combination_all_it_brought_is_lost_and_must_be_said(
+    services: Services, scene: Scene
+) -> None:
+    merge = merged(scene, "executor", "executor")
     single, plan = options(services, merge)[0]
-    assert single.rehearsal.lost_commits == (git(scene.top, "rev-parse", f"{merge}^2"),)
+    brought = git(scene.top, "rev-list", f"{merge}^1..{merge}^2").split()
+    assert set(single.rehearsal.lost_commits) == set(brought)
     assert single.risk_level is RiskLevel.CRITICAL
-    assert plan.loses == "lose 1 commit"
+    assert plan.loses == "lose 2 commits"
 
 
 def test_a_merge_whose_way_back_is_forgotten_is_offered_both_ways_and_asks(services: Services, scene: Scene) -> None:
