@@ -18,7 +18,7 @@ from .detect.intake import Intake
 from .detect.rules import Band, rules
 from .errors import LeaseError, RollcageError, UsageError
 from .execute.baseline import Level as BaseLevel
-from .execute.checkpoints import keep_data, prune_checkpoints
+from .execute.checkpoints import keep_data
 from .execute.false_alarms import count_false_alarms
 from .execute.retention import prune
 from .execute.sending import flush
@@ -300,11 +300,10 @@ class Engine:
             keep_data(self._services)
 
     def _keep(self) -> None:
-        """Let go of signals, snapshots and checkpoints that are old."""
+        """Let go of signals, snapshots, checkpoints and recorded changes that are old."""
         services = self._services
         services.signals.prune(services.clock.now() - timedelta(seconds=services.settings.retention.signals))
         prune(services, services.clock.now())
-        prune_checkpoints(services, services.clock.now())
 
     # -- parts
 

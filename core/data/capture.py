@@ -108,6 +108,21 @@ class RowCapture(Protocol):
         """Return whether ``operation`` took something back."""
         ...
 
+    def highest(self) -> int:
+        """Return the highest number ever used; 0 where nothing is recorded. Raises StoreError."""
+        ...
+
+    def continue_above(self, number: int) -> None:
+        """Use none of the numbers up to ``number`` any more: a restore brings the record back as it was. StoreError."""
+        ...
+
+    def forget(self, before: datetime, *, most: int) -> int:
+        """Remove the changes that are older than every one since ``before``, ``most`` at the most; return how many.
+
+        Nothing where nothing is recorded. One short transaction. Raises StoreError.
+        """
+        ...
+
     def take_back(self, scope: Scope, operation: str, *, trial: bool = False) -> TakenBack:
         """Take back the changes of ``scope``, newest first, in one transaction, as ``operation``; all or none.
 

@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 _COLUMNS = "c.number, c.agent, c.tbl, c.kind, c.key, c.before::text, c.after::text, c.reverts, c.operation"
 
 
+_SEQUENCE = "pg_get_serial_sequence(%s, 'number')::regclass"
+
+
 class _ConflictError(Exception):
     """Ends the transaction; never leaves this module."""
 
@@ -131,6 +134,40 @@ class PostgresCapture:
         """See `RowCapture.has_done`."""
         return bool(self._ask("SELECT 1 FROM {change} WHERE operation = %s LIMIT 1", operation))
 
+    def highest(self) -> int:
+        """See `RowCapture.highest`."""
+        with self._database.connected() as connection:
+            schema = _schema(connection)
+            return _highest(connection, schema) if is_there(connection, schema) else 0
+
+    def continue_above(self, number: int) -> None:
+        """See `RowCapture.continue_above`. Nobody writes meanwhile: a number taken by two would fail their writes."""
+        if self.highest() >= number:
+            return
+        with self._database.connected() as connection:
+            schema = _schema(connection)
+            with connection.transaction():
+                if not is_there(connection, schema):
+                    return
+                connection.execute(f"LOCK TABLE {schema}.rollcage_change IN SHARE ROW EXCLUSIVE MODE".encode())
+                if _highest(connection, schema) < number:
+                    connection.execute(
+                        f"SELECT setval({_SEQUENCE}, %s)".encode(), (f"{schema}.rollcage_change", number)
+                    )
+
+    def forget(self, before: datetime, *, most: int) -> int:
+        """See `RowCapture.forget`."""
+        with self._database.connected() as connection:
+            schema = _schema(connection)
+            if not is_there(connection, schema):
+                return 0
+            change = f"{schema}.rollcage_change"
+            query = f"""DELETE FROM {change} WHERE number IN (
+                SELECT number FROM {change}
+                WHERE number < ALL (SELECT number FROM {change} WHERE at >= %s ORDER BY number LIMIT 1)
+                ORDER BY number LIMIT %s)"""
+            return connection.execute(query.encode(), (before, most)).rowcount
+
     def _ask(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
         with self._database.connected() as connection:
             schema = _schema(connection)
@@ -184,6 +221,13 @@ def _schema(connection: Connection) -> str:
     if row is None or row[0] is None:
         raise StoreError("the database user has no schema on its search path for rollcage_change: give it one")
     return str(row[0])
+
+
+def _highest(connection: Connection, schema: str) -> int:
+    """Return the last number that was given out, also to a transaction that was rolled back."""
+    query = f"SELECT coalesce(pg_sequence_last_value({_SEQUENCE}), 0)"
+    (number,) = connection.execute(query.encode(), (f"{schema}.rollcage_change",)).fetchone() or (0,)
+    return int(number)
 
 
 def _history(connection: Connection, schema: str, scope: Scope) -> list[Change]:

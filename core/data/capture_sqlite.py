@@ -126,13 +126,12 @@ class SqliteCapture:
 
     def first_since(self, moment: datetime) -> int:
         """See `RowCapture.first_since`; to the millisecond."""
-        at = moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03}Z"
         with self._recorded() as connection:
             query = (
                 "SELECT coalesce((SELECT min(number) FROM rollcage_change WHERE at >= ?),"
                 " (SELECT coalesce(max(number), 0) + 1 FROM rollcage_change))"
             )
-            return int(connection.execute(query, (at,)).fetchone()[0])
+            return int(connection.execute(query, (_at(moment),)).fetchone()[0])
 
     def writers(self, since: int) -> dict[str | None, int]:
         """See `RowCapture.writers`."""
@@ -148,6 +147,41 @@ class SqliteCapture:
         with self._recorded() as connection:
             query = "SELECT 1 FROM rollcage_change WHERE operation = ? LIMIT 1"
             return connection.execute(query, (operation,)).fetchone() is not None
+
+    def highest(self) -> int:
+        """See `RowCapture.highest`."""
+        with self._reading() as connection:
+            if not _ours(connection)[1]:
+                return 0
+            found = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'rollcage_change'").fetchone()
+            return int(found[0]) if found is not None else 0
+
+    def continue_above(self, number: int) -> None:
+        """See `RowCapture.continue_above`: https://www.sqlite.org/autoinc.html says that ``seq`` may be written."""
+        if self.highest() >= number:
+            return
+        with self._writing() as connection:
+            if _ours(connection)[1]:
+                connection.execute("DELETE FROM sqlite_sequence WHERE name = 'rollcage_change' AND seq < ?", (number,))
+                connection.execute(
+                    "INSERT INTO sqlite_sequence SELECT 'rollcage_change', ?"
+                    " WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'rollcage_change')",
+                    (number,),
+                )
+
+    def forget(self, before: datetime, *, most: int) -> int:
+        """See `RowCapture.forget`."""
+        with self._reading() as connection:
+            if not _ours(connection)[1]:
+                return 0
+            kept = "SELECT number FROM rollcage_change WHERE at >= ? ORDER BY number LIMIT 1"
+            old = f"SELECT number FROM rollcage_change WHERE number < coalesce(({kept}), 1e18) ORDER BY number LIMIT ?"
+            numbers = connection.execute(old, (_at(before), most)).fetchall()
+        if not numbers:
+            return 0
+        with self._writing() as connection:
+            query = "DELETE FROM rollcage_change WHERE number <= ?"
+            return connection.execute(query, numbers[-1]).rowcount
 
     def take_back(self, scope: Scope, operation: str, *, trial: bool = False) -> TakenBack:
         """See `RowCapture.take_back`. Foreign keys are looked at before and after; no cascade is followed."""
@@ -289,6 +323,11 @@ def _was_written(connection: sqlite3.Connection, table: Table, known: Sequence[s
         for column in table.columns
         if column not in known
     )
+
+
+def _at(moment: datetime) -> str:
+    """Return a moment as it stands in the record, which sorts as text."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03}Z"
 
 
 def _history(connection: sqlite3.Connection, scope: Scope) -> list[Change]:

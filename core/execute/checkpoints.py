@@ -26,15 +26,18 @@ from ..model import Checkpoint, Severity
 from ..services import Services
 from ..store.files import locked
 from ..text import clean
-from .capture import install_capture
+from .capture import install_capture, restore_database
 
 __all__ = [
     "keep_data",
+    "kept_bytes",
     "newest_before",
-    "prune_checkpoints",
+    "remove_checkpoint",
     "restore_checkpoint",
     "restore_checkpoint_files",
+    "sweep_checkpoints",
     "take_checkpoint",
+    "unneeded_checkpoints",
 ]
 
 EVERY_S = 600.0
@@ -105,7 +108,7 @@ def restore_checkpoint(services: Services, checkpoint: Checkpoint) -> None:
             bring_file(objects_folder(services.paths), kept["pieces"], file)
         except OSError as error:
             raise _not_written(services, checkpoint.id, error) from error
-        services.database.restore(file, sha256=str(kept["sha256"]))
+        restore_database(services, file, sha256=str(kept["sha256"]))
 
 
 def restore_checkpoint_files(services: Services, checkpoint: Checkpoint) -> RestoredTrees | None:
@@ -117,30 +120,36 @@ def restore_checkpoint_files(services: Services, checkpoint: Checkpoint) -> Rest
         return restore_trees(folder, services.repository.top, blobs=objects_folder(services.paths))
 
 
-def prune_checkpoints(services: Services, now: datetime) -> list[str]:
-    """Remove checkpoints that are too old or too large by `retention:`, oldest first; return a line for each that went.
+def kept_bytes(services: Services) -> int:
+    """Return the bytes of all that checkpoints keep."""
+    return sum(sizes(objects_folder(services.paths)).values())
+
+
+def unneeded_checkpoints(services: Services) -> list[Checkpoint]:
+    """Return those that may go, the oldest first. Raises StoreError.
 
     Never the newest, which is of the last good commit, nor one that an open incident, a plan of one, or an unfinished
-    rollback needs. Contents that none names any more go too, and what was begun and not finished. Raises StoreError.
+    rollback needs.
     """
-    store, limits = services.store, services.settings.retention
+    kept = services.store.checkpoints()
+    needed = _needed(services, kept)
+    return [checkpoint for checkpoint in reversed(kept) if checkpoint.id not in needed]
+
+
+def remove_checkpoint(services: Services, checkpoint: Checkpoint, why: str) -> int:
+    """Remove ``checkpoint`` and what it alone keeps; return the bytes that are free then. Raises StoreError."""
+    store = services.store
     with _alone(services):
-        kept = store.checkpoints()
-        needed = _needed(services, kept)
-        said = []
-        total = sum(sizes(objects_folder(services.paths)).values())
-        for checkpoint in reversed(kept):
-            is_old = now - checkpoint.at > timedelta(seconds=limits.snapshots)
-            if checkpoint.id in needed or not (is_old or total > limits.size):
-                continue
-            why = "too old" if is_old else "too much is kept"
-            with store.transaction():
-                store.forget_checkpoint(checkpoint.id)
-                store.audit("engine", "checkpoint_removed", checkpoint.id, why)
-            total -= _collect(services)
-            said.append(f"{checkpoint.id}: {why}")
+        with store.transaction():
+            store.forget_checkpoint(checkpoint.id)
+            store.audit("engine", "checkpoint_removed", checkpoint.id, why)
+        return _collect(services)
+
+
+def sweep_checkpoints(services: Services) -> None:
+    """Remove contents that no checkpoint names any more, and what was begun and not finished. Raises StoreError."""
+    with _alone(services):
         _collect(services)
-    return said
 
 
 def _take(services: Services, sha: str, now: datetime, paths: tuple[str, ...]) -> Checkpoint | None:

@@ -29,7 +29,7 @@ from ..data.manifest import read_manifest
 from ..errors import RefusedError, StoreError
 from ..model import Step
 from ..text import clean, clean_lines
-from .capture import install_capture
+from .capture import install_capture, restore_database
 from .checkpoints import restore_checkpoint, restore_checkpoint_files
 from .work import StepKind, Work
 
@@ -120,13 +120,13 @@ def _restore_checkpoint(work: Work, words: Sequence[str]) -> Mapping[str, object
 
 def _restore_snapshot(work: Work, snapshot: str) -> None:
     """Bring the database back from a snapshot. Raises StoreError; nothing was changed then."""
-    database, folder = _database(work), _folder(work, snapshot)
+    folder = _folder(work, snapshot)
     known = work.services.store.snapshot(snapshot)
     name = known.databases[0] if known is not None and known.databases else ""
     if not name:
         raise StoreError(f"{snapshot} has no database: there was none when it was taken; nothing was changed")
     digest = next((file["sha256"] for file in read_manifest(folder)["files"] if file["path"] == name), None)
-    database.restore(folder / name, sha256=digest)
+    restore_database(work.services, folder / name, sha256=digest)
 
 
 def _run_down(work: Work) -> Mapping[str, object]:

@@ -40,6 +40,7 @@ from ..store.locate import read_record, state_home
 from ..store.paths import RepositoryPaths
 from ..store.store import Store
 from ..text import clean
+from .capture import restore_database
 from .snapshots import snapshot_name, take_snapshot
 
 PARTS = ("files", "index", "database", "trees")
@@ -322,7 +323,7 @@ def _restore_database(services: Services, taken: Snapshot, before: str, left: li
     folder = Path(taken.path)
     digests = {file["path"]: file["sha256"] for file in read_manifest(folder)["files"]}
     for name in taken.databases:
-        services.database.restore(folder / name, sha256=digests.get(name))
+        restore_database(services, folder / name, sha256=digests.get(name))
     return [f"the database, as it was at {taken.at:%H:%M:%S} on {taken.at:%Y-%m-%d}"]
 
 

@@ -12,12 +12,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from ..clock import iso, parse_iso
+from ..config import Level
 from ..errors import StoreError
 from ..gitrepo.upkeep import drop_snapshots, join_packs, reclaim
-from ..model import RollbackState, Snapshot
+from ..model import Checkpoint, RollbackState, Snapshot
 from ..services import Services
 from ..text import clean
-from .checkpoints import prune_checkpoints
+from .capture import forget_changes
+from .checkpoints import kept_bytes, remove_checkpoint, sweep_checkpoints, unneeded_checkpoints
 from .standby import safe_note
 
 UNDOABLE_FOR = timedelta(days=7)
@@ -33,18 +35,20 @@ _ALL = 100_000
 
 
 def prune(services: Services, now: datetime) -> list[str]:
-    """Remove snapshots and checkpoints older or larger than the settings allow, and join packs; return what was done.
+    """Remove what is older or larger than the settings allow, and join packs; return what was done.
 
-    Never the newest snapshot, nor one that an open incident, an unfinished or failed rollback, a restoration, or a
-    rollback that ended within `UNDOABLE_FOR` needs. For the engine that leads. Idempotent. Raises StoreError, GitError.
+    Snapshots and checkpoints share `retention.size`, and the oldest of both goes first. Never the newest snapshot, nor
+    one that an open incident, an unfinished or failed rollback, a restoration, or a rollback that ended within
+    `UNDOABLE_FOR` needs; of checkpoints see `unneeded_checkpoints`. Recorded changes of rows go by age, see
+    `_forget_changes`. For the engine that leads. Idempotent. Raises StoreError, GitError.
     """
-    expired = _expired(services, now)
-    done = [_remove(services, snapshot, why, now) for snapshot, why in expired]
-    gone = {snapshot.id for snapshot, _ in expired}
+    gone: set[str] = set()
+    done = _let_go(services, now, gone)
     known = {snapshot.id for snapshot in services.store.snapshots()}
     drop_snapshots(services.mirror, known, gone, now - BEGUN_FOR)
     _clear_folders(services.paths.snapshots, known, gone, now)
-    done += prune_checkpoints(services, now)
+    sweep_checkpoints(services)
+    done += _forget_changes(services, now)
     if join_packs(services.mirror):
         done.append("joined the packs of mirror.git")
     if _is_due(services, now) and reclaim(services.mirror, now):
@@ -71,32 +75,51 @@ def needed_snapshots(services: Services, now: datetime) -> set[str]:
     return found | set(restoring.values())
 
 
-def _expired(services: Services, now: datetime) -> list[tuple[Snapshot, str]]:
-    """Return the snapshots that are to go, oldest first, each with the reason."""
+def _let_go(services: Services, now: datetime, gone: set[str]) -> list[str]:
+    """Remove the snapshots, also named in ``gone``, and checkpoints that are to go; return each with the reason."""
     limits = services.settings.retention
     kept = services.store.snapshots()
     needed = needed_snapshots(services, now)
-    total = sum(snapshot.size for snapshot in kept)
-    expired = []
-    for snapshot in reversed(kept[1:]):
-        too_old = snapshot.at < now - timedelta(seconds=limits.snapshots)
-        if snapshot.id in needed or not (too_old or total > limits.size):
+    total = sum(snapshot.size for snapshot in kept) + kept_bytes(services)
+    unneeded: list[Snapshot | Checkpoint] = [snapshot for snapshot in kept[1:] if snapshot.id not in needed]
+    unneeded += unneeded_checkpoints(services)
+    done = []
+    for found in sorted(unneeded, key=lambda found: found.at):
+        too_old = found.at < now - timedelta(seconds=limits.snapshots)
+        if not (too_old or total > limits.size):
             continue
-        total -= snapshot.size
-        reason = (
-            f"older than {limits.snapshots / 86_400:g} days" if too_old else f"over {limits.size / 1e9:g} GB in all"
-        )
-        expired.append((snapshot, reason))
-    return expired
+        why = f"older than {limits.snapshots / 86_400:g} days" if too_old else f"over {limits.size / 1e9:g} GB in all"
+        if isinstance(found, Snapshot):
+            _remove(services, found, why, now)
+            gone.add(found.id)
+            total -= found.size
+        else:
+            total -= remove_checkpoint(services, found, why)
+        done.append(f"removed {found.id}: {why}")
+    return done
 
 
-def _remove(services: Services, snapshot: Snapshot, why: str, now: datetime) -> str:
+def _forget_changes(services: Services, now: datetime) -> list[str]:
+    """Remove recorded changes of rows older than `retention.snapshots`, and than any rollback that can be undone.
+
+    None at all while an incident is open or a rollback is not ended: what it needs is not known before its end.
+    """
+    store = services.store
+    if services.settings.level is Level.WATCH or store.incidents(open_only=True) or store.unfinished_rollbacks():
+        return []
+    before = now - timedelta(seconds=services.settings.retention.snapshots)
+    undoable = [each.started for each in store.rollbacks(_ALL) if (each.ended or now) > now - UNDOABLE_FOR]
+    before = min([before, *undoable])
+    forgotten = forget_changes(services, before)
+    return [f"removed {forgotten:,} recorded changes of rows"] if forgotten else []
+
+
+def _remove(services: Services, snapshot: Snapshot, why: str, now: datetime) -> None:
     store = services.store
     with store.transaction():
         store.forget_snapshot(snapshot.id)
         store.set_note(_REMOVED, iso(now))
         store.audit("engine", "snapshot_removed", snapshot.id, why)
-    return f"removed {snapshot.id}: {why}"
 
 
 def _clear_folders(folder: Path, known: set[str], gone: set[str], now: datetime) -> None:

@@ -235,6 +235,20 @@ def test_thousands_of_rows_that_hang_together_go_back_together(url: str) -> None
     assert reverted == [(taken.rows, taken.rows)]
 
 
+def test_old_changes_are_forgotten_oldest_first_and_no_number_is_used_again(shop: Shop) -> None:
+    shop.write("executor", *(f"INSERT INTO orders VALUES ({number})" for number in range(1, 4)))
+    now = datetime.now(UTC)
+    assert shop.capture.forget(now - timedelta(hours=1), most=9) == 0
+    assert [shop.capture.forget(now + timedelta(hours=1), most=2) for _ in range(3)] == [2, 1, 0]
+    shop.capture.continue_above(2)
+    shop.write("executor", "INSERT INTO orders VALUES (4)")
+    shop.capture.continue_above(100)
+    shop.write("planner", "INSERT INTO orders VALUES (5)")
+    assert shop.capture.highest() == 101
+    assert shop.capture.take_back(agent("executor"), "rb-1:1").rows == 1
+    assert [row[0] for row in shop.rows()] == [1, 2, 3, 5]
+
+
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=st.lists(WRITES, max_size=8))
 def test_taking_back_is_the_history_without_that_agents_writes_or_a_conflict(

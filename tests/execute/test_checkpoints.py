@@ -15,13 +15,14 @@ from rollcage.core.data.objects import PIECE
 from rollcage.core.errors import StoreError
 from rollcage.core.execute.checkpoints import (
     newest_before,
-    prune_checkpoints,
     restore_checkpoint,
     restore_checkpoint_files,
     take_checkpoint,
 )
+from rollcage.core.execute.retention import prune
+from rollcage.core.execute.snapshots import snapshot_name, take_snapshot
 from rollcage.core.gitrepo.repository import Repository
-from rollcage.core.model import IncidentState
+from rollcage.core.model import Checkpoint, IncidentState, Snapshot
 from rollcage.core.services import Services, open_services
 from tests.conftest import ManualClock, git
 from tests.execute.scene import Scene, incident_of
@@ -180,10 +181,10 @@ def test_old_ones_go_but_never_the_last_nor_one_that_is_needed(world: World) -> 
     begun = world.services.paths.root / "checkpoints" / "chk-begun"
     begun.mkdir()
     before = len(world.objects())
-    assert prune_checkpoints(world.services, world.clock.now()) == []
+    assert prune(world.services, world.clock.now()) == []
     assert not begun.exists()
     later = world.clock.now() + timedelta(days=31)
-    assert prune_checkpoints(world.services, later) == [f"{ids[0]}: too old", f"{ids[2]}: too old"]
+    assert prune(world.services, later) == [f"removed {ids[number]}: older than 30 days" for number in (0, 2)]
     assert [each.id for each in world.services.store.checkpoints()] == [ids[3], ids[1]]
     assert len(world.objects()) == before - 2
     restore_checkpoint(world.services, world.services.store.checkpoints()[1])
@@ -197,9 +198,30 @@ def test_too_much_is_let_go_oldest_first_and_what_is_too_large_is_not_kept(world
         world.wait()
     one = (world.top / "app.log").stat().st_size
     world.services = world.opened(scene, retention={"size": one * 2 + 100})
-    assert len(prune_checkpoints(world.services, world.clock.now())) == 1
+    assert len(prune(world.services, world.clock.now())) == 1
     world.services = world.opened(scene, retention={"size": one - 1})
     world.run("INSERT INTO orders VALUES (9, 1, '')")
     with pytest.raises(StoreError, match="no checkpoint was taken"):
         take_checkpoint(world.services, world.tip())
     assert len(list((world.services.paths.root / "checkpoints").glob("chk-*"))) == 2
+
+
+def test_snapshots_and_checkpoints_share_one_budget_and_the_oldest_of_both_goes(world: World, scene: Scene) -> None:
+    services = world.services
+    kept: list[Snapshot | Checkpoint] = []
+    for number in range(2):
+        world.run(f"INSERT INTO orders VALUES ({number}, 1, '')")
+        kept.append(take_snapshot(services, snapshot_name(services, services.clock.now()), "by hand"))
+        world.wait()
+        taken = take_checkpoint(services, world.tip())
+        assert taken is not None
+        kept.append(taken)
+        world.wait()
+    one = (world.top / "app.log").stat().st_size
+    world.services = world.opened(scene, retention={"size": sum(each.size for each in kept) - kept[0].size - one // 2})
+    done = prune(world.services, world.clock.now())
+    assert [line.split(":")[0] for line in done[:2]] == [f"removed {each.id}" for each in kept[:2]]
+    assert [each.id for each in (*services.store.snapshots(), *services.store.checkpoints())] == [
+        kept[2].id,
+        kept[3].id,
+    ]

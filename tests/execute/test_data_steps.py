@@ -6,6 +6,8 @@ import sqlite3
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import psycopg
@@ -15,9 +17,10 @@ from rollcage.core.codec import canonical
 from rollcage.core.data.capture_sqlite import writing_as
 from rollcage.core.execute.capture import install_capture
 from rollcage.core.execute.checkpoints import take_checkpoint
+from rollcage.core.execute.retention import prune
 from rollcage.core.execute.runner import carry_out, start_rollback, work_for
 from rollcage.core.execute.snapshots import snapshot_name, take_snapshot
-from rollcage.core.model import OptionType, PlanStep, RecoveryPlan, Rollback, RollbackState, StepState
+from rollcage.core.model import IncidentState, OptionType, PlanStep, RecoveryPlan, Rollback, RollbackState, StepState
 from rollcage.core.plan.recovery import step
 from rollcage.core.services import Services
 from tests.conftest import git
@@ -82,7 +85,7 @@ class Data:
     def rows(self) -> list[tuple[object, ...]]:
         return self.run("SELECT id, customer, price FROM orders ORDER BY id")
 
-    def begin(self, subject: str, *more: PlanStep) -> Rollback:
+    def begin(self, subject: str, *more: PlanStep, kind: str = "rollback", of: str = "") -> Rollback:
         """Write a rollback that brings the database back into the journal; nothing has happened yet."""
         services = self.services
         alone = subject.startswith(("rows", "undo"))  # their way back is no snapshot; it would take its time here
@@ -104,7 +107,7 @@ class Data:
             ),
             plan_hash="0" * 64,
         )
-        return start_rollback(services, plan, approved_by="ann")
+        return start_rollback(services, plan, approved_by="ann", kind=kind, of=of)
 
     def carry_on(self, rollback: Rollback) -> Rollback:
         found = self.services.store.rollback(rollback.id)
@@ -142,6 +145,17 @@ def test_the_data_go_back_and_come_again_where_the_rollback_is_undone(
     assert (done.state, data.rows()) == (RollbackState.DONE, left)
     undone = data.carry_on(data.begin("undo rb-1" if subject.startswith("rows") else f"snapshot {done.snapshot}"))
     assert (undone.state, data.rows()) == (RollbackState.DONE, ALL)
+
+
+def test_what_is_turned_round_brings_the_errors_back_that_it_had_mended(data: Data) -> None:
+    database = {**SQLITE, "checks": [{"name": "bob", "sql": "SELECT 1 FROM orders WHERE customer = 'bob'"}]}
+    data.settings = {"database": database}
+    assert data.carry_on(data.begin("rows executor since 1", step("verify"))).state is RollbackState.DONE
+    services = data.services
+    first = replace(services.store.steps("rb-1")[0], number=0, name="snapshot", data={"data_errors": {"bob": 1.0}})
+    services.store.save_step(first)
+    again = data.carry_on(data.begin("undo rb-1", step("verify"), kind="undo", of="rb-1"))
+    assert (again.state, again.note, data.rows()) == (RollbackState.DONE, "", ALL)
 
 
 @pytest.mark.parametrize("subject", ["rows executor since 1", "checkpoint CHK"])
@@ -189,6 +203,36 @@ def test_trees_come_back_with_the_database_only_where_the_plan_says_so(data: Dat
     weights.write_text("spoilt\n")
     assert data.carry_on(data.begin("checkpoint CHK with files", FAILS)).state is RollbackState.UNDONE
     assert weights.read_text() == "spoilt\n"
+
+
+def numbers(data: Data) -> list[tuple[object, ...]]:
+    return data.run("SELECT number FROM rollcage_change ORDER BY number")
+
+
+def test_a_restore_brings_the_record_back_too_and_no_number_is_used_again(data: Data) -> None:
+    done = data.carry_on(data.begin("checkpoint CHK"))
+    assert numbers(data) == [(1,)]
+    data.run("INSERT INTO orders VALUES (9, 'kim', 1)", agent="executor")
+    assert numbers(data) == [(1,), (5,)]
+    data.carry_on(data.begin(f"snapshot {done.snapshot}"))
+    data.run("INSERT INTO orders VALUES (9, 'kim', 1)", agent="executor")
+    assert numbers(data) == [(1,), (2,), (3,), (4,), (6,)]
+
+
+def test_old_changes_go_but_not_while_something_is_wrong(data: Data) -> None:
+    services = data.services
+    later = services.clock.now() + timedelta(days=31)
+    incident = incident_of(services)
+    assert prune(services, later) == []
+    services.store.save_incident(replace(incident, state=IncidentState.CLEARED, closed=services.clock.now()))
+    rollback = data.carry_on(data.begin("rows executor since 1"))
+    for found in services.store.incidents(open_only=True):
+        services.store.save_incident(replace(found, state=IncidentState.CLEARED, closed=services.clock.now()))
+    services.store.save_rollback(replace(rollback, ended=later - timedelta(days=1)))
+    assert prune(services, later) == ["removed 4 recorded changes of rows"]
+    assert numbers(data) == [(5,)]
+    undone = data.carry_on(data.begin("undo rb-1"))
+    assert (undone.state, data.rows()) == (RollbackState.DONE, ALL)
 
 
 # The user's own way
@@ -339,6 +383,8 @@ def test_postgresql_data_go_back_and_come_again(there: PostgresData, subject: st
     undone = there.carry_on(there.begin("undo rb-1" if subject.startswith("rows") else f"snapshot {done.snapshot}"))
     assert undone.state is RollbackState.DONE
     assert there.rows() == ALL
+    there.run("INSERT INTO orders VALUES (9)", "DELETE FROM orders WHERE id = 9")
+    assert there.run("SELECT max(number) > 4 FROM rollcage_change") == [(True,)]
     assert there.carry_on(there.begin(subject, FAILS)).state is RollbackState.UNDONE
     assert there.rows() == ALL
 
