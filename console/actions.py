@@ -270,6 +270,14 @@ def reason_against(action: Action, board: Board, selection: Selection) -> str | 
     return action.available(board, selection)
 
 
+def _hopeless(action: Action, board: Board, selection: Selection) -> bool:
+    """Return whether there is nothing at all that ``action`` could be about: a footer would only offer it in vain."""
+    if action.id in {"approve", "edit", "reject"}:
+        found = find_option(board, selection.option)
+        return found is None or found[0].incident.state not in DECIDABLE
+    return find_rollback(board, selection.rollback) is None
+
+
 _NAMES = {
     "question_mark": "?",
     "slash": "/",
@@ -301,6 +309,8 @@ def hints(board: Board, selection: Selection, keys: dict[str, str]) -> Sequence[
         if action.dangerous and selection.read_only:
             continue
         enabled = reason_against(action, board, selection) is None
+        if action.group == DECIDE and not enabled and _hopeless(action, board, selection):
+            continue
         label = "back" if action.id == "quit" and not selection.main else action.label
         found.append(KeyHint(action.id, key_name(keys[action.id]), label, enabled, action.keep))
     return found

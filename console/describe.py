@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..core.progress import in_words
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 SUSPECTS = 5
 """How many of those that are no culprits are shown."""
+MOST = 20
+"""So many parts or commits of an option are named."""
 
 
 def fields(body: Mapping[str, object]) -> Iterator[str]:
@@ -88,26 +90,32 @@ def _suspect_lines(word: str, suspect: Suspect) -> Iterator[str]:
         yield f"    {evidence}"
 
 
-def option_lines(option: RollbackOption, plan: RecoveryPlan) -> Iterator[str]:
-    """Yield what an option does, what it would cost, and how it is approved."""
+def option_lines(
+    option: RollbackOption, plan: RecoveryPlan, beside: Sequence[tuple[RollbackOption, RecoveryPlan]] = ()
+) -> Iterator[str]:
+    """Yield what an option does, what it would cost, and how it is approved; ``beside``: all of its incident."""
+    from ..core.board import OptionView
+    from ..widgets.effects import option_facts
+
     risk = f"risk {option.risk_level} {option.risk_points}/10"
     yield f"{option.id}  {option.type}  {risk}  about {option.estimated_recovery_time:.0f} s"
     yield f"takes back: {', '.join(sha[:12] for sha in option.target_commits) or 'no commit'}"
     yield f"files: {', '.join(option.affected_files) or 'none'}"
     rehearsal = option.rehearsal
-    yield f"rehearsal: {'applies' if rehearsal.applies else 'does not apply'}"
-    for conflict in rehearsal.conflicts:
-        yield f"  conflict: {conflict}"
+    yield f"rehearsal: {'applies' if rehearsal.applies else 'refused'}"
     for check in rehearsal.checks:
         yield f"  check {check.name}: {_outcome(check)}"
-    yield f"loses: {plan.loses or 'nothing'}   lost lines: {rehearsal.lost_lines}"
+    label = ""
+    for fact in option_facts(OptionView(option, plan), [OptionView(*pair) for pair in beside], most=MOST):
+        label = fact.label or label
+        yield f"{label}: {fact.text}"
+    yield f"lost lines: {rehearsal.lost_lines}"
     for factor in option.risk_factors:
         yield f"  {factor.points:+d}  {factor.name}: {factor.value}  ({factor.why})"
-    for effect in option.side_effects:
-        yield f"side effect: {effect}"
-    yield f"database: {plan.database}"
     for number, step in enumerate(plan.steps, 1):
         yield f"  {step.phase}.{number}  {step.does}; seen by: {step.check}; undone by: {step.undo}"
+    if not rehearsal.applies:
+        return
     confirm = f" --confirm '{plan.loses}'" if option.risk_level == "CRITICAL" else ""
     yield f"approve: rollcage approve {option.id} --plan {plan.plan_hash[:12]}{confirm}"
 
@@ -120,6 +128,8 @@ def _outcome(check: CheckOutcome) -> str:
 def rollback_lines(store: Store, rollback: Rollback) -> Iterator[str]:
     """Yield a rollback with its journaled steps."""
     what = f"{rollback.kind} {rollback.of or rollback.option}"
+    from ..widgets.remarks import remarks
+
     yield f"{rollback.id}  {what}  {rollback.state}  by {rollback.approved_by}"
     yield f"incident: {rollback.incident}   plan: {rollback.plan_hash[:12]}   snapshot: {rollback.snapshot}"
     yield f"started: {moment(rollback.started)}   ended: {moment(rollback.ended)}"
@@ -129,4 +139,6 @@ def rollback_lines(store: Store, rollback: Rollback) -> Iterator[str]:
         yield f"note: {rollback.note}"
     for step in store.steps(rollback.id):
         took = f"{(step.ended - step.started).total_seconds():.1f} s" if step.started and step.ended else ""
-        yield f"  {step.phase}.{step.number}  {step.state:<8} {step.name} {step.subject}  {took}  {step.note}".rstrip()
+        yield f"  {step.phase}.{step.number}  {step.state:<8} {step.name} {step.subject}  {took}".rstrip()
+        for remark in remarks(step):
+            yield f"       {remark}"

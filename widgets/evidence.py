@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..core.board import IncidentView
-from ..core.model import EVERYBODY, Diagnosis, Suspect, Verdict
+from ..core.model import EVERYBODY, Diagnosis, IncidentState, Reach, Suspect, Verdict
 from . import figures
 from .line_view import TextLines
 from .marks import incident_mark, severity_mark
@@ -15,6 +15,8 @@ from .view import Unpicking, View, is_open
 LABEL = 10
 SUSPECTS = 8
 """Of those who may have done it so many are shown; rollcage show lists them all."""
+REACHED = 8
+"""Of what the trouble reaches so many of each kind are named."""
 _VERDICTS = {
     Verdict.ACT: Span("act", "ok"),
     Verdict.ASK: Span("ask", "warning"),
@@ -79,67 +81,89 @@ def evidence_lines(view: IncidentView, moment: View, cells: int) -> Iterator[Lin
     yield cut_line(head, cells)
     if view.activity:
         yield from labelled("now", view.activity, cells, "info")
-    if incident.note:
-        yield from labelled("note", incident.note, cells)
+    waits = incident.state is IncidentState.WAITING  # its note only says for whom
+    note = labelled("note", incident.note, cells) if incident.note else []
+    if not waits:
+        yield from note
     if diagnosis is None:
         since = f"{figures.day_and_clock(incident.since, moment.now)}, {figures.since(incident.since, moment.now)} ago"
         yield from labelled("since", since, cells)
-        for finding in incident.findings:
-            text = f"{finding.summary}{' (over)' if finding.ended else ''}"
-            yield from labelled("finding", text, cells, "muted" if finding.ended else "")
-        return
-    yield from _diagnosed(diagnosis, cells)
+    else:
+        yield from _diagnosed(diagnosis, cells)
+    if waits:
+        yield from note
     for finding in incident.findings:
         text = f"{figures.clock(finding.at)} {finding.summary}{' (over)' if finding.ended else ''}"
         yield from labelled("finding", text, cells, "muted" if finding.ended else "")
+    if diagnosis is not None:
+        yield from _effort(diagnosis, cells)
 
 
 def _diagnosed(diagnosis: Diagnosis, cells: int) -> Iterator[Line]:
-    yield from labelled("cause", diagnosis.root_cause or figures.UNKNOWN, cells)
-    for culprit in diagnosis.culprits:
-        yield from suspect_lines("culprit", culprit, cells)
+    """Yield who did it and why, how sure that is, how far it reaches, and who else may have done it."""
+    verdict = _VERDICTS[diagnosis.verdict]
+    sure = Span(f", confidence {diagnosis.confidence:.2f}")
+    advice = [
+        cut_line((Span("verdict".ljust(LABEL), "muted"), verdict, sure), cells),
+        *(part for reason in diagnosis.reasons for part in labelled("", reason, cells)),
+    ]
+    cause = labelled("cause", diagnosis.root_cause or figures.UNKNOWN, cells)
+    culprits = diagnosis.culprits
+    if len(culprits) == 1:
+        yield from suspect_lines("culprit", culprits[0], cells)
+        yield from cause
+    elif culprits:
+        for place, culprit in enumerate(culprits):
+            yield suspect_line("" if place else "culprits", culprit, cells)
+        yield from cause
+        for culprit in culprits:
+            for place, text in enumerate(culprit.evidence):
+                yield from labelled("" if place else figures.short(culprit.sha), text, cells)
+    else:
+        yield from advice
+        yield from cause
+    if culprits:
+        yield from advice
     onset = f"; the trouble began {figures.clock(diagnosis.onset)}" if diagnosis.onset else ""
     yield from labelled("last good", f"{figures.short(diagnosis.last_good)}{onset}", cells)
-    shown = {culprit.sha for culprit in diagnosis.culprits}
+    yield from _reach(diagnosis.reach, cells)
+    shown = {culprit.sha for culprit in culprits}
     others = [suspect for suspect in diagnosis.suspects if suspect.sha not in shown]
     for suspect in others[:SUSPECTS]:
         yield from suspect_lines("suspect", suspect, cells)
     if len(others) > SUSPECTS:
         yield from labelled("", f"and {len(others) - SUSPECTS:,} that are less likely", cells, "muted")
-    verdict = _VERDICTS[diagnosis.verdict]
-    sure = f", confidence {diagnosis.confidence:.2f}"
-    yield cut_line((Span("verdict".ljust(LABEL), "muted"), verdict, Span(sure)), cells)
-    for reason in diagnosis.reasons:
-        yield from labelled("", reason, cells)
-    reach = diagnosis.reach
-    parts = [
-        figures.count(len(names), one)
-        for names, one in (
-            (reach.files, "file"),
-            (reach.agents, "agent"),
-            (reach.tables, "table"),
-            (reach.handovers, "unfinished hand-over"),
-            (reach.locks, "lock"),
-        )
-        if names
-    ]
-    if parts:
-        named = ", ".join([*reach.files, *reach.agents, *reach.tables, *reach.handovers, *reach.locks])
-        yield from labelled("reach", f"{', '.join(parts)}: {named}", cells)
+
+
+def _reach(reach: Reach, cells: int) -> Iterator[Line]:
+    label = "reach"
+    for names, one in (
+        (reach.files, "file"),
+        (reach.agents, "agent"),
+        (reach.tables, "table"),
+        (reach.handovers, "unfinished hand-over"),
+        (reach.locks, "lock"),
+    ):
+        if names:
+            more = f" and {len(names) - REACHED} more" if len(names) > REACHED else ""
+            text = f"{figures.count(len(names), one)}: {', '.join(names[:REACHED])}{more}"
+            yield from labelled(label, text, cells)
+            label = ""
+
+
+def _effort(diagnosis: Diagnosis, cells: int) -> Iterator[Line]:
     runs = diagnosis.check_runs
-    yield from labelled(
-        "checked",
+    text = (
         f"{runs.search} runs to search, {runs.confirm} to confirm, {runs.rehearse} to rehearse, "
-        f"in {figures.duration(diagnosis.duration_s)}",
-        cells,
-        "muted",
+        f"in {figures.duration(diagnosis.duration_s)}"
     )
+    yield from labelled("checked", text, cells, "muted")
 
 
-def suspect_lines(label: str, suspect: Suspect, cells: int) -> Iterator[Line]:
-    """Yield a commit that may have done it, and below it why."""
+def suspect_line(label: str, suspect: Suspect, cells: int) -> Line:
+    """Return a commit that may have done it, in one line."""
     summary = f' "{suspect.summary}"' if suspect.summary else ""
-    yield cut_line(
+    return cut_line(
         (
             Span(label.ljust(LABEL), "muted"),
             Span(figures.short(suspect.sha), "accent"),
@@ -149,5 +173,10 @@ def suspect_lines(label: str, suspect: Suspect, cells: int) -> Iterator[Line]:
         ),
         cells,
     )
+
+
+def suspect_lines(label: str, suspect: Suspect, cells: int) -> Iterator[Line]:
+    """Yield a commit that may have done it, and below it why."""
+    yield suspect_line(label, suspect, cells)
     for text in suspect.evidence:
         yield from labelled("", text, cells)

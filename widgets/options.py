@@ -15,7 +15,8 @@ from ..core.board import OptionView
 from ..core.model import IncidentState, OptionType, Rehearsal
 from . import figures
 from .diff import numbers, totals
-from .evidence import labelled
+from .effects import Fact, option_facts
+from .evidence import LABEL, labelled
 from .line_view import LineView, TextLines
 from .live_table import Cell, Column, LiveTable
 from .marks import PASSED, RISK
@@ -186,52 +187,41 @@ def checks_text(rehearsal: Rehearsal) -> tuple[str, str]:
     return ", ".join(parts), "" if passed else "warning" if passed is None else "critical"
 
 
-def loses_text(view: OptionView) -> tuple[str, str]:
-    """Return what an option loses, and its meaning."""
-    rehearsal = view.option.rehearsal
-    if view.plan.loses:
-        return view.plan.loses, "critical"
-    parts = [
-        figures.count(number, one)
-        for number, one in ((len(rehearsal.lost_commits), "commit"), (rehearsal.lost_lines, "line"))
-        if number
-    ]
-    return (", ".join(parts), "warning") if parts else ("nothing", "")
-
-
 def option_lines(view: OptionView, moment: View, cells: int) -> Iterator[Line]:
     """Yield what an option means, most telling first."""
-    option, plan, rehearsal = view.option, view.plan, view.option.rehearsal
-    if not rehearsal.applies:
-        where = ", ".join(rehearsal.conflicts) or figures.UNKNOWN
-        yield from labelled("conflicts", where, cells, "critical")
-    text, style = checks_text(rehearsal)
+    option, plan = view.option, view.plan
+    incident = next((each for each in moment.board.incidents if each.incident.id == option.incident), None)
+    facts = list(option_facts(view, incident.options if incident else ()))
+    refused = [fact for fact in facts if fact.label in {"refused", "instead"}] if not option.rehearsal.applies else []
+    yield from fact_lines(refused, cells)
+    text, style = checks_text(option.rehearsal)
     yield from labelled("checks", text, cells, style)
-    text, style = loses_text(view)
-    yield cut_line(
-        (
-            Span("loses".ljust(10), "muted"),
-            Span(text, style),
-            Span("   database ", "muted"),
-            Span(plan.database, "" if plan.database == "nothing" else "warning"),
-        ),
-        cells,
-    )
     head = moment.board.head
     if plan.head and head and plan.head != head:
         yield from labelled("head", f"moved since {figures.short(plan.head)}: rehearsed again before it runs", cells)
-    yield cut_line(
-        (
-            Span("risk".ljust(10), "muted"),
-            Span(f"{option.risk_level.value} {option.risk_points}/10", RISK[option.risk_level]),
-            *(Span(f"  {factor.name} {factor.points:+d}", "muted") for factor in option.risk_factors if factor.points),
-        ),
-        cells,
-    )
-    for place, effect in enumerate(option.side_effects):
-        yield from labelled("" if place else "besides", effect, cells)
-    decisions = next((v.decisions for v in moment.board.incidents if v.incident.id == option.incident), ())
+    yield from fact_lines(facts[len(refused) :], cells, before_routine=risk_line(view, cells))
+    decisions = incident.decisions if incident else ()
     for decision in decisions[-3:]:
         if decision.option == option.id:
             text = f"{decision.verdict.value} by {decision.by} {figures.clock(decision.at)} {decision.reason}".strip()
             yield from labelled("decided", text, cells, "info")
+
+
+def risk_line(view: OptionView, cells: int) -> Line:
+    """Return the risk of an option with the factors that count, the heaviest first."""
+    option = view.option
+    factors = sorted((each for each in option.risk_factors if each.points), key=lambda each: -each.points)
+    level = Span(f"{option.risk_level.value} {option.risk_points}/10", RISK[option.risk_level])
+    words = (Span(f"  {each.name.replace('_', ' ')} {each.points:+d}", "muted") for each in factors)
+    return cut_line((Span("risk".ljust(LABEL), "muted"), level, *words), cells)
+
+
+def fact_lines(facts: Sequence[Fact], cells: int, before_routine: Line | None = None) -> Iterator[Line]:
+    """Yield facts, wrapped; ``before_routine`` comes before the first that always holds, or at the end."""
+    for fact in facts:
+        if before_routine is not None and fact.label == "besides":
+            yield before_routine
+            before_routine = None
+        yield from labelled(fact.label, fact.text, cells, fact.style)
+    if before_routine is not None:
+        yield before_routine

@@ -12,6 +12,7 @@ from .evidence import labelled
 from .line_view import TextLines
 from .marks import ROLLBACK, STEP
 from .options import subject
+from .remarks import remarks
 from .spans import Line, Span, both_ends, cut_line, line, line_width
 from .view import Unpicking, View, find_option
 
@@ -25,7 +26,7 @@ class _Part:
     text: str
     state: StepState
     seconds: str
-    note: str = ""
+    remarks: tuple[str, ...] = ()
 
 
 def _words(name: str, subject_of: str) -> str:
@@ -40,7 +41,7 @@ def parts_of(steps: Sequence[Step], planned: Sequence[PlanStep]) -> list[_Part]:
             _words(step.name, step.subject),
             step.state,
             figures.took(step.started, step.ended) if step.ended else "",
-            step.note,
+            tuple(remarks(step)),
         )
         for step in steps
     ]
@@ -66,8 +67,9 @@ def phase_lines(view: RollbackView, moment: View, cells: int) -> Iterator[Line]:
     for phase in sorted({part.phase for part in parts}):
         yield from _phase(phase, [part for part in parts if part.phase == phase], cells)
     for part in parts:
-        if part.note and part.state in {StepState.FAILED, StepState.UNDONE}:
-            yield from labelled("", f"{part.text}: {part.note}", cells, STEP[part.state].style)
+        for remark in part.remarks:
+            style = "" if part.state is StepState.DONE else STEP[part.state].style
+            yield from labelled("", f"{part.text}: {remark}", cells, style)
     if not running:
         yield from _end(view, cells)
 

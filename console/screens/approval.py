@@ -16,20 +16,23 @@ from textual.widget import Widget
 from textual.widgets import Input
 
 from ...core.board import IncidentView, OptionView
-from ...core.model import RiskLevel
+from ...core.model import OptionType, RiskLevel
 from ...widgets import figures
 from ...widgets.choices import Choice, ChoiceBar
 from ...widgets.diff import DiffView, diff_summary
+from ...widgets.effects import listed, option_facts
 from ...widgets.evidence import labelled
 from ...widgets.line_view import TextLines
 from ...widgets.marks import PASSED, RISK
-from ...widgets.options import loses_text, subject
-from ...widgets.spans import Line, Span, both_ends, line
+from ...widgets.options import fact_lines, subject
+from ...widgets.spans import Line, Span, both_ends, line, line_width
 from ...widgets.view import View, find_option
 from ..actions import BY_ID, Selection, key_name, reason_against
 from .dialog import Dialog
 
 SURE_KEY = "Y"
+_FIRST = frozenset({"refused", "instead", "loses", "database", "rewrites", ""})
+"""Facts that stand before what the checks said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +48,13 @@ def approval_lines(incident: IncidentView, view: OptionView, moment: View, cells
     option, plan, rehearsal = view.option, view.plan, view.option.rehearsal
     risk = Span(f"risk {option.risk_level.value} {option.risk_points}/10", RISK[option.risk_level])
     yield both_ends((Span(option.type.value, "strong"), Span(f"  {_takes_back(incident, view)}")), (risk,), cells)
-    yield from labelled("why", _why(incident), cells)
+    for place, text in enumerate(_why(incident)):
+        yield from labelled("" if place else "why", text, cells)
     changes = diff_summary(plan.diff) if plan.diff else "no code"
-    yield from labelled("changes", f"{changes} · database: {plan.database} · {_agents(view)}", cells)
-    if plan.parts:
-        yield from labelled("parts", ", ".join(plan.parts), cells)
-    if plan.rewrite:
-        yield from labelled("rewrites", f"{plan.branch} moves back: no new commit is made", cells, "critical")
-    if plan.keeps:
-        kept = ", ".join(figures.short(sha) for sha in plan.keeps)
-        yield from labelled("kept", f"{figures.count(len(plan.keeps), 'commit')} made again on top: {kept}", cells)
-    text, style = loses_text(view)
-    yield from labelled("loses", text, cells, style)
-    for place, conflict in enumerate(rehearsal.conflicts):
-        yield from labelled("" if place else "conflicts", conflict, cells, "critical")
+    yield from labelled("changes", f"{changes} · {_agents(view)}", cells)
+    facts = list(option_facts(view, incident.options, most=10))
+    first = next((place for place, fact in enumerate(facts) if fact.label not in _FIRST), len(facts))
+    yield from fact_lines(facts[:first], cells)
     for place, check in enumerate(rehearsal.checks):
         mark = PASSED[check.passed]
         took = f"{figures.count(check.runs, 'run')}, {figures.duration(check.duration_s)}"
@@ -67,6 +63,7 @@ def approval_lines(incident: IncidentView, view: OptionView, moment: View, cells
         yield from labelled(label, f"{mark.glyph} {check.name} {mark.word} ({took}){failing}", cells, mark.style)
     if not rehearsal.checks:
         yield from labelled("checked", "no check was run in the rehearsal", cells, "warning")
+    yield from fact_lines([fact for fact in facts[first:] if fact.style != "muted"], cells)
     head = moment.board.head
     if plan.head and plan.head == head:
         yield from labelled("valid", f"the branch is still at {figures.short(head)}, as rehearsed", cells)
@@ -76,34 +73,43 @@ def approval_lines(incident: IncidentView, view: OptionView, moment: View, cells
     for place, factor in enumerate(factor for factor in option.risk_factors if factor.points):
         text = f"{factor.points:+d} {factor.name} {factor.value}: {factor.why}"
         yield from labelled("" if place else "risk", text, cells)
-    for place, effect in enumerate(option.side_effects):
-        yield from labelled("" if place else "besides", effect, cells)
+    if always := "; ".join(fact.text for fact in facts if fact.style == "muted"):
+        yield from labelled("always", always, cells, "muted")
 
 
 def _takes_back(incident: IncidentView, view: OptionView) -> str:
     """Say in words what the option takes back, naming the commit and whose it was where there is one."""
     commits = view.option.target_commits
     suspects = incident.diagnosis.suspects if incident.diagnosis else ()
-    known = next((suspect for suspect in suspects if suspect.sha in commits), None)
-    if len(commits) != 1 or known is None:
-        return subject(view)
-    summary = f' "{known.summary}"' if known.summary else ""
-    when = f", {figures.clock(known.at)}" if known.at else ""
-    return f"takes back {figures.short(known.sha)}{summary} ({known.agent or 'nobody known'}{when})"
+    known = [suspect for suspect in suspects if suspect.sha in commits]
+    part = "part of " if view.option.type is OptionType.FILE_SELECTIVE else ""
+    if len(commits) == 1 and known:
+        summary = f' "{known[0].summary}"' if known[0].summary else ""
+        when = f", {figures.clock(known[0].at)}" if known[0].at else ""
+        return f"takes back {part}{figures.short(commits[0])}{summary} ({known[0].agent or 'nobody known'}{when})"
+    if len(commits) == len(known) > 1:
+        named = [f"{figures.short(each.sha)} ({each.agent or 'nobody known'})" for each in known]
+        return f"takes back {part}{listed(named, 3, 'commit')}"
+    return subject(view)
 
 
-def _why(incident: IncidentView) -> str:
+def _why(incident: IncidentView) -> Iterator[str]:
+    """Yield the evidence against the culprits; where there are several, the best against each."""
     diagnosis = incident.diagnosis
-    if diagnosis is None:
-        return incident.incident.title
-    evidence = [text for culprit in diagnosis.culprits for text in culprit.evidence]
-    return "; ".join(evidence) or diagnosis.root_cause or incident.incident.title
+    culprits = diagnosis.culprits if diagnosis else ()
+    if len(culprits) > 1:
+        yield from (f"{figures.short(each.sha)} {each.evidence[0]}" for each in culprits if each.evidence)
+    elif diagnosis is None or not culprits or not culprits[0].evidence:
+        yield (diagnosis.root_cause if diagnosis else "") or incident.incident.title
+    else:
+        yield "; ".join(culprits[0].evidence)
 
 
 def _agents(view: OptionView) -> str:
     again = [step.subject for step in view.plan.steps if step.name == "restart_agent" and step.subject]
     others = any(step.name == "resume_others" for step in view.plan.steps)
-    parts = [f"{', '.join(again)} restarts" if again else "", "the others resume" if others else ""]
+    verb = "restarts" if len(again) == 1 else "restart"
+    parts = [f"{', '.join(again)} {verb}" if again else "", "the others resume" if others else ""]
     return "agents: " + (", ".join(part for part in parts if part) or "nothing")
 
 
@@ -181,7 +187,9 @@ class ApprovalScreen(Dialog[Answer]):
         self._diff.show_diff(diff)
         self._diff.styles.height = max(min(self._diff.total(), room - facts - 1), 1)
         note: Line = (Span(self._note, "muted"),)
-        self._state.show_lines([both_ends(self._state_line(), note, cells)])
+        state = self._state_line()  # what is to be typed is never cut for the note
+        fits = line_width(state) + line_width(note) < cells
+        self._state.show_lines([both_ends(state, note, cells) if fits else state])
         self._choices.show_choices(self._answers())
 
     def _state_line(self) -> Line:

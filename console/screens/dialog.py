@@ -71,30 +71,18 @@ class Dialog(ModalScreen[T], Generic[T]):
         self.dismiss(None)
 
 
-class ConfirmScreen(Dialog[str]):
-    """Asks before the world is changed: the key of the action once more says yes, Enter says Cancel.
+class TextDialog(Dialog[str]):
+    """Lines of text with answers below, the first of which has the focus and is the way out without one."""
 
-    Its answer is the reason typed, empty where none was asked for; None: Cancel.
-    """
-
-    def __init__(self, title: str, lines: Sequence[str], key: str, label: str, *, prompt: str = "") -> None:
-        """Take the question, what it means, the key and word for yes, and a prompt where a reason is asked for."""
+    def __init__(self, title: str, lines: Sequence[str], choices: Sequence[Choice], *, readable: bool = False) -> None:
+        """Take the title, the lines, the answers, and whether Tab goes to the lines, to scroll them."""
         super().__init__(title)
-        self._lines, self._key, self._label, self._prompt = lines, key, label, prompt
-
-    def parts(self) -> Iterable[Widget]:
-        """See `Dialog.parts`."""
-        self._text = TextLines(id="text")
-        self._choices = ChoiceBar([Choice("cancel", "", "Cancel"), Choice("yes", key_name(self._key), self._label)])
-        yield self._text
-        if self._prompt:
-            entry = Input(placeholder=self._prompt, id="reason", compact=True)
-            entry.cursor_blink = False
-            yield entry
-        yield self._choices
+        self._lines = lines
+        self._text = TextLines(id="text", focusable=readable)
+        self._choices = ChoiceBar(choices)
 
     def on_mount(self) -> None:
-        """Show the question with Cancel in focus."""
+        """Show the lines, with the first answer in focus."""
         self._fill()
         self._choices.focus()
 
@@ -107,6 +95,27 @@ class ConfirmScreen(Dialog[str]):
         lines: list[Line] = [line(part) for text in self._lines for part in wrap(text, cells)]
         self._text.styles.height = min(len(lines), max(self.app.size.height - 8, 1))
         self._text.show_lines(lines)
+
+
+class ConfirmScreen(TextDialog):
+    """Asks before the world is changed: the key of the action once more says yes, Enter says Cancel.
+
+    Its answer is the reason typed, empty where none was asked for; None: Cancel.
+    """
+
+    def __init__(self, title: str, lines: Sequence[str], key: str, label: str, *, prompt: str = "") -> None:
+        """Take the question, what it means, the key and word for yes, and a prompt where a reason is asked for."""
+        super().__init__(title, lines, [Choice("cancel", "", "Cancel"), Choice("yes", key_name(key), label)])
+        self._key, self._prompt = key, prompt
+
+    def parts(self) -> Iterable[Widget]:
+        """See `Dialog.parts`."""
+        yield self._text
+        if self._prompt:
+            entry = Input(placeholder=self._prompt, id="reason", compact=True)
+            entry.cursor_blink = False
+            yield entry
+        yield self._choices
 
     def on_key(self, event: events.Key) -> None:
         """Say yes where the key of the action comes once more."""
@@ -130,35 +139,19 @@ class ConfirmScreen(Dialog[str]):
         self.dismiss(self.query_one("#reason", Input).value.strip() if self._prompt else "")
 
 
-class NoticeScreen(Dialog[str]):
+class NoticeScreen(TextDialog):
     """Shows lines that are too many for a notice, with what can be done about them. Its answer is that, or none."""
 
     def __init__(self, title: str, lines: Sequence[str], key: str, offer: str) -> None:
         """Take the title, the lines, and the answer beside Close with its key."""
-        super().__init__(title)
-        self._lines, self._key, self._offer = lines, key, offer
+        choices = [Choice("close", "", "Close"), Choice(offer, key_name(key), offer)]
+        super().__init__(title, lines, choices, readable=True)
+        self._key, self._offer = key, offer
 
     def parts(self) -> Iterable[Widget]:
         """See `Dialog.parts`."""
-        self._text = TextLines(id="text", focusable=True)
-        self._choices = ChoiceBar([Choice("close", "", "Close"), Choice(self._offer, key_name(self._key), self._offer)])
         yield self._text
         yield self._choices
-
-    def on_mount(self) -> None:
-        """Show the lines."""
-        self._fill()
-        self._choices.focus()
-
-    def on_resize(self) -> None:
-        """Wrap for the new width."""
-        self._fill()
-
-    def _fill(self) -> None:
-        cells = max(min(self.app.size.width - 8, 72), 20)
-        lines: list[Line] = [line(part) for text in self._lines for part in wrap(text, cells)]
-        self._text.styles.height = min(len(lines), max(self.app.size.height - 8, 1))
-        self._text.show_lines(lines)
 
     def on_key(self, event: events.Key) -> None:
         """Take an answer by its key."""

@@ -25,6 +25,8 @@ ONE_COLUMN, TWO_COLUMNS = 100, 160
 """Narrower than the first: one column; narrower than the second: two; else three."""
 LOW = 16
 """Lower than this one column shows only the worst agents, so that the incident is seen too, and two have no events."""
+TALL = 34
+"""Lower than this one column shows nothing beside an incident but the fleet and the events."""
 
 # Panel: lines without which it is not worth its frame, and what stays longest where there is little room.
 _LEAST = {
@@ -75,7 +77,10 @@ def arrange_fleet(size: Size, wants: Mapping[str, int]) -> dict[str, Region]:
     if size.width < ONE_COLUMN:
         if size.height < LOW:
             wants = {**wants, "fleet": min(wants["fleet"], 3)}
-        panels = [panel for panel in COLUMN_ORDER if panel != "diff" or size.height >= 60]
+        hidden = {"diff"} if size.height < 60 else set()
+        if wants.get("evidence") and size.height < TALL:
+            hidden |= {"lifecycle", "locks", "metrics"}  # what went wrong and the way out need the room
+        panels = [panel for panel in COLUMN_ORDER if panel not in hidden]
         return stack(area, _column(panels, wants, ["events"]))
     quiet = not wants.get("evidence")
     if size.width < TWO_COLUMNS:

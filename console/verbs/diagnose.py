@@ -15,7 +15,10 @@ from ..options import json_option
 from ..output import Column, write_json, write_line, write_list
 
 if TYPE_CHECKING:
-    from ...core.model import CheckOutcome, Incident
+    from ...core.model import CheckOutcome, Incident, Rehearsal
+
+WHY = 60
+"""So many characters of why an option is refused are in the list; rollcage show has all."""
 
 
 @click.command()
@@ -68,7 +71,7 @@ def options(context: Context, incident: str | None, as_json: bool) -> int:
             Column("takes back", lambda pair: " ".join(sha[:12] for sha in pair[0].target_commits)),
             Column("files", lambda pair: len(pair[0].affected_files), right=True),
             Column("risk", lambda pair: f"{pair[0].risk_level} {pair[0].risk_points}/10"),
-            Column("applies", lambda pair: "yes" if pair[0].rehearsal.applies else "no"),
+            Column("applies", lambda pair: _applies(pair[0].rehearsal)),
             Column("checks", lambda pair: _checks(pair[0].rehearsal.checks)),
             Column("loses", lambda pair: pair[1].loses or "nothing"),
             Column("plan", lambda pair: pair[0].plan_hash[:12]),
@@ -78,6 +81,13 @@ def options(context: Context, incident: str | None, as_json: bool) -> int:
         empty="no options; rollcage incidents lists the incidents",
     )
     return ExitCode.DONE
+
+
+def _applies(rehearsal: Rehearsal) -> str:
+    if rehearsal.applies:
+        return "yes"
+    why = ", ".join(rehearsal.conflicts)
+    return f"no: {why if len(why) <= WHY else why[: WHY - 1] + '…'}" if why else "no"
 
 
 def _checks(outcomes: tuple[CheckOutcome, ...]) -> str:

@@ -55,7 +55,9 @@ def _find(context: Context, id_: str) -> tuple[dict[str, object], Iterator[str]]
         return body("incident", incident) | more, describe.incident_lines(store, incident)
     option, plan = store.option(id_), store.plan(id_)
     if option is not None and plan is not None:
-        return body("option", option) | {"plan": to_json(plan)}, describe.option_lines(option, plan)
+        return body("option", option) | {"plan": to_json(plan)}, describe.option_lines(
+            option, plan, store.options(option.incident)
+        )
     if (rollback := store.rollback(id_)) is not None:
         steps = [to_json(step) for step in store.steps(id_)]
         return body("rollback", rollback) | {"steps": steps}, describe.rollback_lines(store, rollback)

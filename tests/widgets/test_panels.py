@@ -9,13 +9,14 @@ import pytest
 
 from rollcage.core.board import Board, EngineView
 from rollcage.core.model import AgentState, Health, Hold, OptionType, RiskLevel, RollbackState
+from rollcage.widgets.effects import loses_text
 from rollcage.widgets.evidence import evidence_lines
 from rollcage.widgets.fleet import FleetPanel
 from rollcage.widgets.lifecycle import lifecycle_lines
 from rollcage.widgets.line_view import text_of
 from rollcage.widgets.live_table import Bars
 from rollcage.widgets.marks import agent_mark
-from rollcage.widgets.options import held, loses_text, option_lines, subject
+from rollcage.widgets.options import held, option_lines, subject
 from rollcage.widgets.phases import phase_lines
 from rollcage.widgets.spans import Span, line_width
 from rollcage.widgets.status import status_line
