@@ -136,8 +136,9 @@ def restore_trees(folder: Path, top: Path, *, blobs: Path | None = None, remove_
             if entry.kind == "folder":
                 path.chmod(entry.mode | stat.S_IRWXU)
         extra = _extra(top, trees)
+        ours = {path for path in extra if path.name.startswith(_TEMPORARY)}  # an earlier try was killed
         for path in reversed(extra):
-            if remove_extra or path.name.startswith(_TEMPORARY):  # ours: an earlier try was killed
+            if remove_extra or path in ours:
                 _clear(path)
         for entry in reversed(trees.entries):  # only now: a read-only folder lets nothing be written into it
             if entry.kind == "folder":
@@ -145,7 +146,7 @@ def restore_trees(folder: Path, top: Path, *, blobs: Path | None = None, remove_
     except OSError as error:
         place = clean(str(error.filename or top))
         raise StoreError(f"files: cannot be brought back at {place}: {error.strerror}; {len(written)} were") from error
-    return RestoredTrees(tuple(written), tuple(_shown(top, path) for path in extra), remove_extra)
+    return RestoredTrees(tuple(written), tuple(_shown(top, path) for path in extra if path not in ours), remove_extra)
 
 
 def look_of(top: Path, paths: Sequence[str]) -> str:

@@ -51,6 +51,8 @@ NEWEST = "newest"
 
 _NOTE = "restoring"
 _LOCK_WAIT_S = 5.0
+_OUR_LOCK = "restoring"
+"""The same each time: who leads is alone, so a lock with it was left by a restoration that was killed, and is ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +277,7 @@ def _committed(worktree: Worktree, paths: frozenset[bytes]) -> dict[bytes, Entry
 def _restore_indexes(services: Services, taken: Snapshot, before: str, left: list[str]) -> list[str]:
     done = []
     for worktree, described in _standing(services, taken, left, "what was staged"):
-        lock = IndexLock(worktree.git_dir, uuid.uuid4().hex)
+        lock = IndexLock(worktree.git_dir, _OUR_LOCK)
         lock.take(_LOCK_WAIT_S)
         try:
             why = _put_index(services, worktree, described, lock)
