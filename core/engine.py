@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from graphlib import TopologicalSorter
 
 from .clock import iso
@@ -71,6 +71,8 @@ class Engine:
         self._rounds = Rounds(services.store, services.clock, self._leave)
         self._threads: dict[str, threading.Thread] = {}
         self._first_round = True
+        self._queued_before: datetime | None = services.clock.now()
+        """Pushes that an earlier engine queued are tried at once, the first time."""
 
     @property
     def leaving(self) -> threading.Event:
@@ -292,7 +294,8 @@ class Engine:
     def _push(self) -> None:
         """Send what could not be sent before and is due."""
         if self.level is not Level.WATCH:
-            flush(self._services)
+            before, self._queued_before = self._queued_before, None
+            flush(self._services, queued_before=before)
 
     def _keep_data(self) -> None:
         """Record the rows that the settings name, and take a checkpoint of data where the branch is good."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from ..errors import RollcageError
 from ..gitrepo.push import PushResult, fetch_into_mirror, push_branch
@@ -55,14 +55,17 @@ def send(
     return result
 
 
-def flush(services: Services) -> list[OutgoingPush]:
+def flush(services: Services, *, queued_before: datetime | None = None) -> list[OutgoingPush]:
     """Send what is queued and due; return what came to an end, each with what came of it. Raises StoreError.
 
-    For the one engine that leads. A process killed in the middle sends again, which does no harm.
+    What was queued before ``queued_before`` is due, however often it was tried: an engine that starts does not wait for
+    the hour that the last one would have waited. For the one engine that leads. A process killed in the middle sends
+    again, which does no harm.
     """
     ended = []
     for push in services.store.outgoing():
-        if push.next_try > services.clock.now():
+        is_old = queued_before is not None and push.at < queued_before
+        if push.next_try > services.clock.now() and not is_old:
             continue
         result = _attempt(services, push)
         if result.state == "unreachable":
