@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from threading import Event
 
 from ..codec import from_json, to_json
@@ -82,17 +82,29 @@ def _code_problems(work: Work) -> list[str]:
 
 
 def _data_problems(work: Work) -> list[str]:
-    """Return the checks of the database that find more than before, or anything where the rollback was to mend that."""
-    before = work.data_of("snapshot").get("data_errors")
-    known = {str(name): float(count) for name, count in before.items()} if isinstance(before, Mapping) else {}
+    """Return the checks of the database that find more than before, or anything where the rollback was to mend that.
+
+    Where a rollback is turned round, what it mended comes back: then what there was before that one counts as well.
+    """
+    rollback, store = work.journal.rollback, work.services.store
+    known = _errors_before([*(store.steps(rollback.of) if rollback.kind == "undo" else ()), *work.journal.steps()])
     incident = work.services.store.incident(work.plan.incident)
     about = incident is not None and any(finding.rule in _DATA_RULES for finding in incident.findings)
-    mends = about and work.journal.rollback.kind == "rollback" and any(s.name == "database" for s in work.plan.steps)
+    mends = about and rollback.kind == "rollback" and any(s.name == "database" for s in work.plan.steps)
     return [
         f"database check {name} finds {count:g} errors, {known.get(name, 0.0):g} before"
         for name, count in data_errors(work.services).items()
         if count > (0.0 if mends else known.get(name, 0.0))
     ]
+
+
+def _errors_before(steps: Sequence[Step]) -> dict[str, float]:
+    """Return for each check of the database the most errors that it found when one of ``steps`` took its snapshot."""
+    known: dict[str, float] = {}
+    for found in (step.data.get("data_errors") for step in steps if step.name == "snapshot"):
+        for name, count in found.items() if isinstance(found, Mapping) else ():
+            known[str(name)] = max(known.get(str(name), 0.0), float(count))
+    return known
 
 
 def _fleet_problems(work: Work) -> list[str]:
