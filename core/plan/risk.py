@@ -9,7 +9,7 @@
 | needed (things that would go though later work names them) | 1 or more: 3, over 3: 4 |
 | dependents (later commits that touch the same files) | 1 or more: 1, 3 or more: 2, 10 or more: 3 |
 | others_files (of those, files that other agents changed) | 1 or more: 1, 5 or more: 2 |
-| database | goes back in step: 2, unknown: 2, no way back: 3, goes back and what was written since is lost: 4 |
+| database | goes back in step: 2, unknown: 2, no way back: 3, goes back and what was written since is lost: 6 |
 | history_rewritten (the ref moves back) | 9 |
 | pushed (others may have it) | yes or unknown: 1 |
 | dirty_overlap (uncommitted edits stand in the way) | 6 |
@@ -87,7 +87,7 @@ _COUNTS: dict[str, tuple[tuple[int, int], ...]] = {
     "agents_stopped": ((1, 1), (3, 2)),
 }
 """Each count with what it must be over for how many points."""
-_DATABASE: dict[Effect, int] = {"none": 0, "same": 0, "goes_back": 2, "unknown": 2, "no_way_back": 3, "loses_writes": 4}
+_DATABASE: dict[Effect, int] = {"none": 0, "same": 0, "goes_back": 2, "unknown": 2, "no_way_back": 3, "loses_writes": 6}
 _WHY = {
     "lines_changed": "more changes at once are harder to judge",
     "commits_taken_back": "more commits go than one",

@@ -56,6 +56,7 @@ def test_a_restart_is_low_whatever_is_not_known() -> None:
         {"checks_passed": None, "confidence": 0.5},  # on evidence alone
         {"lost_lines": 1},
         {"dirty_overlap": True},
+        {"database": "loses_writes"},  # everybody's writes since the checkpoint
         {"checks_passed": None, "confidence": 0.0, "pushed": None, "database": "unknown"},  # nothing is known
     ],
 )
