@@ -26,7 +26,7 @@ from .search import SearchResult, Terrain, search
 MOST = 8
 """Culprits that are searched for; whoever has more of them goes back to the last good commit."""
 REPEATS = 2
-"""How often a culprit and its parents are run afresh."""
+"""How often a culprit and its parents are run afresh; more often where answers were mixed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,8 @@ class Culprit:
     """The checks that it makes fail."""
     same_tests: bool
     """Its failing tests were followed by name."""
+    repeats: int = 0
+    """How often it failed and its parents passed, each run afresh."""
     without: tuple[str, ...] = ()
     """The earlier culprits that had to be taken back to see it."""
     doubt: str = ""
@@ -200,6 +202,7 @@ class _Hunt:
             posterior=result.probabilities.get(sha, 0.0),
             checks=tuple(dict.fromkeys([*(same.checks if same else ()), fault.check.name])),
             same_tests=bool(fault.tests) and (same is None or same.same_tests),
+            repeats=max(result.repeats, same.repeats if same else 0),
             without=fault.without,
             doubt=doubt if same is None or same.doubt else "",
         )

@@ -16,7 +16,7 @@ from ..services import Services, attributed
 from ..units import Dimension, write
 from .causes import error_files, root_cause, step_at, verdict_without_check
 from .confidence import Proof, confidence
-from .culprits import REPEATS, Culprit, Findings, Ground, find_culprits
+from .culprits import Culprit, Findings, Ground, find_culprits
 from .onset import CHECK_RULE, find_onset
 from .past import Past
 from .probe import Prober, TimeLimit
@@ -254,7 +254,7 @@ def _confirmed(
     newest_first = {sha: at for at, sha in enumerate(field.commits)}
     confirmed = sorted(found.culprits, key=lambda culprit: newest_first[culprit.sha])
     guilty = [_whose_merge(services, field.commits[culprit.sha]) for culprit in confirmed]
-    proofs = [Proof(culprit.posterior, REPEATS, culprit.same_tests) for culprit in confirmed]
+    proofs = [Proof(culprit.posterior, culprit.repeats, culprit.same_tests) for culprit in confirmed]
     evidence = {suspect.sha: suspect.evidence for suspect in suspects}
     culprits = tuple(
         Suspect(

@@ -215,7 +215,6 @@ class Follower:
         self.unseen: set[str] = set()
         """Commits that pass without any of them."""
         self._answers: dict[str, bool] = {}
-        self._tried: set[str] = set()
 
     def __call__(self, sha: str, fresh: bool = False) -> bool | None:
         """Return whether ``sha`` passes; ``None``: cannot tell (flaky, does not build, conflicts, stopped)."""
@@ -233,10 +232,7 @@ class Follower:
         fault = self.fault
         # Of a fresh run only this fault's tests count: another one's say nothing about whether these were run at all.
         only = fault.tests if fresh else fault.followed
-        # Whoever is about to be blamed has failed before: that failure is tried as often as the settings say, one time.
-        once = not fresh or self._answers.get(sha) is not False or sha in self._tried
-        self._tried |= set() if once else {sha}
-        outcome = self._prober.run(self._commit(sha, tree), tree, fault.check, only, fresh=fresh, once=once)
+        outcome = self._prober.run(self._commit(sha, tree), tree, fault.check, only, fresh=fresh)
         if fresh and outcome.passed and fault.tests:
             (self.unseen if outcome.detail.startswith(UNSEEN) else self.seen).add(sha)
         if outcome.passed is not False or not fault.tests:

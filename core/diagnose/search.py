@@ -69,6 +69,8 @@ class SearchResult:
     """Of all that were candidates, given what was seen."""
     contradicted: bool = False
     """A commit failed and passed, so that nothing can be said for sure."""
+    repeats: int = 0
+    """How often the culprit failed and each parent passed afresh; 0: there is none."""
 
 
 def search(
@@ -90,11 +92,12 @@ def search(
 
     Without a ``last_good`` that passes it looks back in doubling steps, at most ``lookback`` commits. ``terrain``
     tells what lies between the head and a commit that passes; without it that is the part of ``history`` with
-    ``priors``. The culprit is confirmed by ``repeats`` fresh runs on it and on its parents, more of them where
-    answers were flaky. ``progress`` gets a line before each run; once ``stop`` says so, no further run is begun and
-    the result is what is known by then. ``ahead`` is told before a run which ones are likely the next, the
-    likeliest first. ``runs`` tells how often a command was run so far, for the counts; without it questions are
-    counted. A run on a suspect's parent that refutes the suspicion counts as search.
+    ``priors``. The culprit is confirmed by ``repeats`` fresh runs on it and on its parents, more of them where answers
+    were flaky. What the search itself saw is not among them: that is why it is suspected. ``progress`` gets a line
+    before each run; once ``stop`` says so, no further run is begun and the result is what is known by then. ``ahead``
+    is told before a run which ones are likely the next, the likeliest first. ``runs`` tells how often a command was run
+    so far, for the counts; without it questions are counted. A run on a suspect's parent that refutes the suspicion
+    counts as search.
     """
     chain = {sha: tuple(history[at + 1 : at + 2]) for at, sha in enumerate(history)}
 
@@ -139,6 +142,7 @@ class _Search:
         self._graph = ancestry({})
         self._posterior = Posterior(self._graph, {})
         self._good: str | None = None
+        self._confirmed_by = 0
         self._flaky = False
 
     def run(self, last_good: str | None, lookback: int) -> SearchResult:
@@ -357,6 +361,7 @@ class _Search:
                 else:
                     did = "passed" if passes else "failed"
                     return _Contradiction(sha, passes, f"the {name} {sha[:12]} {did} when it was run again: flaky")
+        self._confirmed_by = repeats
         return None
 
     def _how_often(self) -> int:
@@ -376,6 +381,7 @@ class _Search:
             reasons=(problem,) if problem else (),
             probabilities=dict(zip(self._graph.shas, self._posterior.probabilities(), strict=True)),
             contradicted=self._flaky,
+            repeats=0 if problem else self._confirmed_by,
         )
 
     def _newest_without(self, candidates: int) -> str | None:

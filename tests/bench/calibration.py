@@ -3,7 +3,7 @@
 Each incident is a history with a fault, evidence that helps, says nothing or points at an innocent commit, a check that
 is steady, flaky on good commits or lets the fault pass at times, commits that cannot be tested, sometimes a second
 fault, sometimes one that was mended since. `rank`, `search` and `confidence` are the real ones; only the check is
-simulated, with its repeats. A few more are whole diagnoses on real repositories with real commands.
+simulated. A few more are whole diagnoses on real repositories with real commands.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Claim:
 
 @dataclass(slots=True)
 class _Check:
-    """A check whose runs go wrong at times; like the real one it repeats a failure, and mixed outcomes tell nothing."""
+    """A check whose runs go wrong at times."""
 
     bad: frozenset[str]
     untestable: frozenset[str]
@@ -62,23 +62,14 @@ class _Check:
         if sha in self.untestable:
             return None
         if sha not in self.known or fresh:
-            told = self._run(sha)
-            if told is None or self.known.get(sha, told) is not told:
+            is_bad = sha in self.bad
+            told = is_bad is (self.chance.random() < (self.passes_bad if is_bad else self.fails_good))
+            if self.known.get(sha, told) is not told:
                 self.mixed += 1
             self.judged += 1
             self.known.setdefault(sha, told)
             return told
         return self.known[sha]
-
-    def _run(self, sha: str) -> bool | None:
-        is_bad = sha in self.bad
-        wrong = self.passes_bad if is_bad else self.fails_good
-        runs = 0
-        while runs <= RETRIES:
-            if is_bad is (self.chance.random() < wrong):
-                return None if runs else True
-            runs += 1
-        return False
 
     def rate(self) -> float:
         return flake_rate(self.mixed, self.judged)
@@ -150,7 +141,7 @@ def _incident(chance: random.Random) -> Claim | None:
         mixed, judged = mixed + check.mixed, judged + check.judged
         if found.confirmed:
             blamed.append(found.culprits[0])
-            proofs.append(Proof(found.probabilities[found.culprits[0]], REPEATS, names_tests))
+            proofs.append(Proof(found.probabilities[found.culprits[0]], found.repeats, names_tests))
         elif len(found.candidates) > 1:  # as `diagnose` does: the likeliest of those left
             whole = sum(found.probabilities[sha] for sha in found.candidates)
             best = max(found.candidates, key=lambda sha: found.probabilities[sha])

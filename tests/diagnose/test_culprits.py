@@ -208,11 +208,11 @@ def test_a_long_check_is_run_ahead_on_idle_cores(suite: Shop, monkeypatch: pytes
     assert shas(diagnosis) == [bad]
 
 
-def test_a_search_runs_a_failing_check_once_and_only_the_blame_as_often_as_the_settings_say(suite: Shop) -> None:
+def test_a_search_runs_a_failing_check_once_and_confirms_by_two_runs_on_either_side(suite: Shop) -> None:
     suite.configure(checks=[{**JUNIT, "retries": 2}])
     suite.mark_good()
     suite.commit("executor", "tidy a", {"a": "bad\n"})
     notes(suite, "one", "two", "three")
     runs = found(suite).check_runs
     assert runs.search <= 4
-    assert runs.confirm == 6, "the parent twice; the culprit, with two tries more, and again"
+    assert runs.confirm == 4, "retries are for telling flaky from broken at the head"
