@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, TextIO
 
 from ..core.board import Board
 from ..core.clock import Clock
+from ..core.model import RiskLevel
 from ..widgets import figures
+from ..widgets.effects import option_facts
 from ..widgets.events import words
 from ..widgets.marks import HEALTH, agent_mark, incident_mark
 from ..widgets.options import checks_text, subject
@@ -54,7 +56,15 @@ def picture_lines(view: View) -> Iterator[str]:
                 f"  option {option.id} {option.type.value} {subject(choice)} risk {option.risk_level.value} "
                 f"{option.risk_points}/10, {checks_text(option.rehearsal)[0]}"
             )
-            yield f"    rollcage show {option.id} --diff; rollcage approve {option.id} --plan {option.plan_hash}"
+            label = ""
+            for fact in option_facts(choice, item.options):
+                label = fact.label or label
+                if fact.style != "muted":
+                    yield f"    {label}: {fact.text}"
+            if option.rehearsal.applies:
+                words = f" --confirm '{choice.plan.loses}'" if option.risk_level is RiskLevel.CRITICAL else ""
+                approve = f"rollcage approve {option.id} --plan {option.plan_hash}{words}"
+                yield f"    rollcage show {option.id} --diff; {approve}"
 
 
 def state_of(view: View) -> str:

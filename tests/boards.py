@@ -15,11 +15,15 @@ from rollcage.core.model import (
     Hold,
     IncidentState,
     Lease,
+    OptionType,
     Reach,
     RiskFactor,
+    RiskLevel,
     RollbackState,
     Suspect,
+    Verdict,
 )
+from rollcage.core.plan.recovery import step
 from tests.board_parts import (
     BAD,
     DIFF,
@@ -128,6 +132,44 @@ def waiting() -> Board:
             )
         },
     )
+
+
+def several() -> Board:
+    """Return the fleet with two culprits, and an option of each type, one of which is refused."""
+    board = waiting()
+    view = board.incidents[0]
+    found, (part, _, reset, branch) = diagnosis(), options()
+    second = replace(found.culprits[0], sha=GOOD, agent="planner", probability=0.94, summary="new tax rate")
+    reasons = ("tests names no tests (junit:), so it cannot be told whether the second is a fault of its own",)
+    reach = Reach(("calc.py",), ("executor", "planner"), ("orders",), ("executor to monitor: data",), ("issue/42",))
+    culprits = (*found.culprits, second)
+    found = replace(found, verdict=Verdict.ASK, culprits=culprits, suspects=culprits, reasons=reasons, reach=reach)
+    effects = ("executor is started again", "src/helper.py: later work imports it", "a new commit on main")
+    push = step("push", "origin")
+    parts = tuple(f"{BAD[:12]}:src/part{number}.py#1" for number in range(1, 7))
+    resets = tuple(step("reset_agent", name) for name in ("executor", "planner"))
+    beware = "it goes though it is wanted: src/helper.py: later work imports it"
+    refused = option(
+        5, OptionType.SINGLE_COMMIT, RiskLevel.LOW, 1, 4.0, conflicts=("calc.py: line 41 was changed since",)
+    )
+    made = (
+        OptionView(
+            replace(part.option, side_effects=effects),
+            replace(part.plan, parts=parts, steps=(*part.plan.steps, push), database="restored to chk-1"),
+        ),
+        OptionView(
+            replace(reset.option, side_effects=(beware, *effects)),
+            replace(reset.plan, steps=(*reset.plan.steps, *resets)),
+        ),
+        OptionView(branch.option, replace(branch.plan, rewrite=True, loses="rewrite history and lose 2 commits")),
+        option(1, OptionType.RESTART_ONLY, RiskLevel.LOW, 1, 2.0, diff="", passed=False),
+        refused,
+    )
+    chosen = tuple(
+        OptionView(replace(each.option, id=f"opt-12.{rank}", rank=rank), replace(each.plan, option=f"opt-12.{rank}"))
+        for rank, each in enumerate(made, 1)
+    )
+    return replace(board, incidents=(replace(view, diagnosis=found, options=chosen), *board.incidents[1:]))
 
 
 def diagnosing() -> Board:
@@ -287,6 +329,7 @@ def hostile(text: str) -> Board:
 SITUATIONS: Mapping[str, Callable[[], Board]] = {
     "healthy": healthy,
     "diagnosing": diagnosing,
+    "several": several,
     "waiting": waiting,
     "rolling_back": rolling_back,
     "recovered": recovered,

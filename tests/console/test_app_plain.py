@@ -21,6 +21,15 @@ def test_the_state_is_told_with_the_command_that_approves() -> None:
     assert f"rollcage approve opt-12.1 --plan 7c1f1{'e' * 59}" in text
 
 
+def test_what_an_option_does_is_told_and_a_refused_one_is_not_offered() -> None:
+    text = "\n".join(picture_lines(View(boards.several(), boards.NOW)))
+    assert "    goes: 6 parts: a41be07:src/part1.py#1" in text
+    assert f"rollcage approve opt-12.3 --plan 7c1f4{'e' * 59} --confirm 'rewrite history and lose 2 commits'" in text
+    assert "    refused: calc.py: line 41 was changed since" in text
+    assert "    instead: opt-12.1 FILE_SELECTIVE (risk LOW), opt-12.2 FULL_AGENT_RESET (risk HIGH)" in text
+    assert "rollcage approve opt-12.5" not in text
+
+
 def test_new_events_and_changes_of_state_are_lines_and_nothing_else_is() -> None:
     source, out, stop, left = HandSource(boards.healthy()), io.StringIO(), threading.Event(), threading.Event()
     clock = ManualClock()

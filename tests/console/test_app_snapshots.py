@@ -28,6 +28,7 @@ PICTURES = [
     pytest.param("waiting", (80, 24), ["g", "o", "end", "A", "A"], "dark", id="approval-critical"),
     pytest.param("waiting", (120, 40), ["i"], "dark", id="incident"),
     pytest.param("rolling_back", (120, 40), ["g", "r", "enter"], "dark", id="rollback"),
+    pytest.param("several", (120, 40), ["i"], "dark", id="several-culprits"),
 ]
 
 
