@@ -163,6 +163,7 @@ class _Search:
         self.later = later_lines(mirror, self.head, whole.reversal.targets)
         self.kept = {wanted.part: wanted.why for wanted in needed_by(every, self.later)}
         own_tests = {name for name in self.tests if self._is_new(self.parts[name])}
+        own_tests |= {name for name in self.tests if self.parts[name].within in own_tests}
         if whole.passes and not self.kept and not own_tests and not whole.lost_lines:
             self._tell_tests(whole)
             return
@@ -265,14 +266,19 @@ class _Search:
             return True
 
         code = self._code(units)
-        if not self.tests.issuperset(fixed) and self.passes(fixed):
+        if self.tests.intersection(fixed) and self.passes(fixed, unseen=True):
+            # Without its tests anything passes: less can be told from more only where they stay.
+            self.notes.append(_HIDES)
+            if not code or not self.passes(code):
+                return
+            self.found.append(tuple(code))
+            fixed = []
+        elif fixed and self.passes(fixed):
             self.found.append(tuple(fixed))
             return
         least = ddmin(code, does) if code else ()
         if fixed and self.passes(least):
             self.found.append(least)
-        elif self.tests.intersection(fixed) and self.passes(fixed, unseen=True):
-            self.notes.append(_HIDES)
 
     def _units(self, keep: set[str], level: int) -> list[str]:
         """Return what to take back to keep ``keep``, the likeliest first: files; from level 1 hunks, from 2 words.
@@ -287,7 +293,8 @@ class _Search:
             elif level:
                 units += [hunk for hunk in hunks if hunk not in keep]
                 if level > 1:
-                    units += [piece for hunk in hunks if hunk in keep for piece in self._free_pieces(hunk)]
+                    mixed = [hunk for hunk in hunks if hunk in keep and hunk not in self.tests]
+                    units += [piece for hunk in mixed for piece in self._free_pieces(hunk)]
         if units and not self.applies(units):
             clashes = self.take(units).reversal.conflicts
             free = [unit for unit in units if not any(f"{self.parts[unit].path}: " in clash for clash in clashes)]
