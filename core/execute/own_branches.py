@@ -28,8 +28,8 @@ class OwnBranch:
 def own_branches(services: Services, agent: str, fleet: str) -> list[OwnBranch]:
     """Return the branches of ``agent`` alone, by name; never ``fleet``, the branch that all work on.
 
-    A branch is its own where a working tree has it checked out in which no other agent runs; or where nobody has it
-    checked out, a part of its name is the agent's, and every commit that is not on ``fleet`` is the agent's.
+    A branch is its own where a working tree has it checked out in which it alone runs; or where nobody else is known to
+    work on it, a part of its name is the agent's, and every commit that is not on ``fleet`` is the agent's.
     """
     repository = services.repository
     used = _used_by(services)
@@ -42,11 +42,16 @@ def own_branches(services: Services, agent: str, fleet: str) -> list[OwnBranch]:
             found[place] = OwnBranch("", worktree.head, f"{place} is on no branch and stays where it is")
         elif worktree.branch != fleet:
             found[worktree.branch] = OwnBranch(worktree.branch, repository.tip(worktree.branch) or "")
-    checked_out = {worktree.branch for worktree in repository.worktrees()}
+    # Not every agent is started by rollcage: a working tree in which none was seen to run is no obstacle.
+    others = {
+        worktree.branch
+        for worktree in repository.worktrees()
+        if worktree.path == repository.top or used.get(worktree.path, {agent}) != {agent}
+    }
     for line in repository.git.text("for-each-ref", "--format=%(objectname) %(refname)", "refs/heads/").splitlines():
         tip, _, ref = line.partition(" ")
         branch = ref.removeprefix("refs/heads/")
-        if branch != fleet and branch not in checked_out and agent in branch.split("/"):
+        if branch != fleet and branch not in others and agent in branch.split("/"):
             own = commits(services.mirror, tip, since=repository.tip(fleet), limit=_MOST + 1, first_parent=False)
             if own and len(own) <= _MOST and all(each.agent == agent for each in attributed(services, own)):
                 found[branch] = OwnBranch(branch, tip)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from rollcage.core.coordination.leases import Leases, LostLeaseError
+from rollcage.core.execute.own_branches import own_branches
 from rollcage.core.execute.runner import plan_of, start_rollback
 from rollcage.core.fleet import mailbox
 from rollcage.core.fleet.handovers import unfinished
@@ -110,6 +111,16 @@ def test_the_branch_itself_goes_back_and_its_old_tip_is_kept(scene: Scene, bad: 
     assert git(scene.services().mirror.path, "for-each-ref", "--contains", old)
     git(scene.top, "commit", "-q", "-m", "next", "--allow-empty")
     assert git(scene.top, "show", "main:calc") + "\n" != BAD
+
+
+def test_a_working_tree_on_a_branch_of_its_name_is_its_own_though_rollcage_did_not_start_it(scene: Scene) -> None:
+    own = scene.place / "own"
+    git(scene.top, "worktree", "add", "-q", "-b", "agents/executor", str(own), "main")
+    for agent, found in (("executor", ["agents/executor"]), ("planner", [])):  # somebody else works there as well
+        git(own, "commit", "-q", "--allow-empty", "-m", f"idea\n\nAgent: {agent}\n")
+        services = scene.services()
+        assert [each.branch for each in own_branches(services, "executor", "main")] == found
+        services.store.close()
 
 
 def test_a_branch_that_went_back_goes_to_its_old_tip_again(scene: Scene, bad: str) -> None:
