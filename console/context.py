@@ -55,6 +55,11 @@ class Context:
         return known if known and not state_home().resolve().is_relative_to(known[0].parent.resolve()) else None
 
     @property
+    def is_known(self) -> bool:
+        """Whether its state is there and can be read without asking git or making anything."""
+        return self._known is not None
+
+    @property
     def top(self) -> Path:
         """The main working tree. Raises as `repository` does."""
         return self._known[0].parent if self._known else self.repository.top

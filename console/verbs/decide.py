@@ -12,6 +12,7 @@ from ..asking import confirm as ask
 from ..context import Context
 from ..describe import option_lines
 from ..diagnostics import say
+from ..options import known_ids
 
 if TYPE_CHECKING:
     from ...core.model import Decision
@@ -45,7 +46,7 @@ def _carry_out(context: Context, decision: Decision) -> int:
 
 
 @click.command()
-@click.argument("option")
+@click.argument("option", shell_complete=known_ids("option"))
 @PLAN
 @CONFIRM
 @click.pass_obj
@@ -59,7 +60,7 @@ def approve(context: Context, option: str, plan_hash: str, confirm: str) -> int:
 
 
 @click.command()
-@click.argument("option")
+@click.argument("option", shell_complete=known_ids("option"))
 @click.pass_obj
 def reject(context: Context, option: str) -> int:
     """Reject OPTION: nothing is taken back."""
@@ -68,7 +69,7 @@ def reject(context: Context, option: str) -> int:
 
 
 @click.command()
-@click.argument("option")
+@click.argument("option", shell_complete=known_ids("option"))
 @click.pass_obj
 def edit(context: Context, option: str) -> int:
     """Change the plan of OPTION in $EDITOR; it is rehearsed again."""
@@ -91,7 +92,7 @@ def edit(context: Context, option: str) -> int:
 
 
 @click.command()
-@click.argument("option")
+@click.argument("option", shell_complete=known_ids("option"))
 @click.option("--yes", is_flag=True, help="Do not ask. CRITICAL needs --confirm instead.")
 @PLAN
 @CONFIRM
@@ -112,7 +113,7 @@ def rollback(context: Context, option: str, yes: bool, plan_hash: str, confirm: 
 
 
 @click.command()
-@click.argument("rollback")
+@click.argument("rollback", shell_complete=known_ids("rollback"))
 @click.pass_obj
 def undo(context: Context, rollback: str) -> int:
     """Turn ROLLBACK round, as a new rollback.
@@ -123,7 +124,7 @@ def undo(context: Context, rollback: str) -> int:
 
 
 @click.command()
-@click.argument("rollback")
+@click.argument("rollback", shell_complete=known_ids("rollback"))
 @click.pass_obj
 def redo(context: Context, rollback: str) -> int:
     """Do ROLLBACK again after it was undone.

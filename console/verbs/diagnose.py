@@ -11,7 +11,7 @@ from ...core.errors import ExitCode, UsageError
 from ...core.text import clean
 from ..context import Context
 from ..diagnostics import say
-from ..options import json_option
+from ..options import json_option, known_ids
 from ..output import Column, write_json, write_line, write_list
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ WHY = 60
 
 
 @click.command()
-@click.argument("incident", required=False)
+@click.argument("incident", required=False, shell_complete=known_ids("incident"))
 @json_option()
 @click.pass_obj
 def diagnose(context: Context, incident: str | None, as_json: bool) -> int:
@@ -52,7 +52,7 @@ def _quietly(text: str) -> None:
 
 
 @click.command()
-@click.argument("incident", required=False)
+@click.argument("incident", required=False, shell_complete=known_ids("incident"))
 @json_option()
 @click.pass_obj
 def options(context: Context, incident: str | None, as_json: bool) -> int:

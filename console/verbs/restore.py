@@ -11,7 +11,7 @@ from ...widgets.figures import count
 from ..asking import confirm
 from ..context import Context
 from ..diagnostics import say
-from ..options import json_option
+from ..options import json_option, known_ids
 from ..output import write_json, write_line
 from ..who import operator_name, refuse_agents
 
@@ -22,7 +22,7 @@ _PARTS = ("files", "index", "database", "trees")
 
 
 @click.command()
-@click.argument("snapshot")
+@click.argument("snapshot", shell_complete=known_ids("snapshot"))
 @click.option("--only", multiple=True, type=click.Choice(_PARTS), help="Bring back this alone; may be given again.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option()

@@ -10,12 +10,12 @@ from ...core.errors import ExitCode, UsageError
 from ...core.text import clean
 from .. import describe
 from ..context import Context
-from ..options import json_option
+from ..options import json_option, known_ids
 from ..output import write_block, write_json, write_line
 
 
 @click.command()
-@click.argument("id_", metavar="ID")
+@click.argument("id_", metavar="ID", shell_complete=known_ids("incident", "option", "rollback", "snapshot"))
 @click.option("--diff", is_flag=True, help="Of an option or a rollback: only what it changes.")
 @json_option()
 @click.pass_obj

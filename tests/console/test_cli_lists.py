@@ -208,3 +208,21 @@ def test_lists_of_a_known_repository_need_no_git(
     for verb in ("incidents", "options", "rollbacks", "snapshots", "audit"):
         assert rollcage(verb).code == 0
     assert rollcage("show", "inc-1").code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("rollcage restore sn", ["snap-1"]),
+        ("rollcage approve ", ["opt-1.1"]),
+        ("rollcage show ", ["inc-1", "opt-1.1", "rb-1", "snap-1"]),
+        ("rollcage undo opt", []),
+    ],
+)
+def test_a_shell_completes_ids(
+    rollcage: Rollcage, filled: Context, monkeypatch: pytest.MonkeyPatch, words: str, found: list[str]
+) -> None:
+    monkeypatch.setenv("_ROLLCAGE_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", "2")
+    assert [line.removeprefix("plain,") for line in rollcage().out.split()] == found
