@@ -171,7 +171,7 @@ def _unseen(only: Sequence[str], reports: Sequence[Path]) -> str:
     """Return what is to be said of a run that passed, where none of the tests followed was in it."""
     if not only or not reports:
         return ""
-    return "" if _read(reports).passing.intersection(only) else UNSEEN
+    return UNSEEN if _not_passing(only, _read(reports).passing) == frozenset(only) else ""
 
 
 def _not_passing(names: Collection[str], passing: frozenset[str]) -> frozenset[str]:
@@ -185,7 +185,7 @@ def _followed(only: Sequence[str], report: Report, duration: float, output: str)
     hit = tuple(name for name in report.failing if name in only)
     if hit:
         return Attempt(Ending.FAILED, duration, "", output, hit)
-    if report.passing.issuperset(only):
+    if not _not_passing(only, report.passing):
         others = clean(", ".join(report.failing), limit=200)
         return Attempt(Ending.PASSED, duration, f"the tests followed pass; others fail: {others}", output)
     why = "fails otherwise than by the tests followed" + (f"; {report.problem}" if report.problem else "")

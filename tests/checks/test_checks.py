@@ -121,6 +121,9 @@ def test_only_the_tests_followed_count(project: Project, check: MakeCheck) -> No
     unknown = follow("t.new", "t.c")
     assert unknown.passed is None
     assert unknown.detail.startswith("fails otherwise than by the tests followed")
+    assert follow("t").passed is True, (
+        "a file that could not be imported failed by its own name; now a test in it passes"
+    )
     assert checks.cached(project.head()[1], settings) is None, "what was followed is not the whole"
     assert follow().failing == ("t.a", "t.b")
     assert checks.cached(project.head()[1], settings, ["t.b"]) is not None
