@@ -64,13 +64,21 @@ BEGIN
     END IF;
     IF TG_OP <> 'INSERT' THEN
         was := row_to_json(OLD);
-        SELECT json_agg(was -> name ORDER BY place)::text INTO old_key
-            FROM unnest(TG_ARGV[1:]) WITH ORDINALITY k (name, place);
+        IF TG_NARGS = 2 THEN  -- much quicker, and the same text
+            old_key := '[' || (was -> TG_ARGV[1])::text || ']';
+        ELSE
+            SELECT json_agg(was -> name ORDER BY place)::text INTO old_key
+                FROM unnest(TG_ARGV[1:]) WITH ORDINALITY k (name, place);
+        END IF;
     END IF;
     IF TG_OP <> 'DELETE' THEN
         now := row_to_json(NEW);
-        SELECT json_agg(now -> name ORDER BY place)::text INTO new_key
-            FROM unnest(TG_ARGV[1:]) WITH ORDINALITY k (name, place);
+        IF TG_NARGS = 2 THEN  -- much quicker, and the same text
+            new_key := '[' || (now -> TG_ARGV[1])::text || ']';
+        ELSE
+            SELECT json_agg(now -> name ORDER BY place)::text INTO new_key
+                FROM unnest(TG_ARGV[1:]) WITH ORDINALITY k (name, place);
+        END IF;
     END IF;
     IF old_key = new_key THEN
         IF was::text <> now::text THEN
