@@ -30,9 +30,12 @@ test: setup
 	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal || \
 		$(VENV)/bin/python -m pytest -n 0 --last-failed --last-failed-no-failures none
 
-# Rollbacks killed at every place that there is, not only at a spread of them: about half an hour.
+# All tasks killed at every place that there is, not only at a spread of them, and many generated histories. With some
+# names it takes only these, --part 1/4 a quarter of their places: python -m tests.torture --help.
 torture: setup
-	$(VENV)/bin/python -m pytest -n $(WORKERS) --torture tests/execute/test_crash.py tests/gitrepo/test_publish_crash.py
+	$(VENV)/bin/python -m tests.torture
+	TORTURE_EXAMPLES=200 $(VENV)/bin/python -m pytest -n $(WORKERS) tests/gitrepo/test_publish_crash.py \
+		tests/gitrepo/test_publish_properties.py tests/execute/test_properties.py
 
 lint: setup
 	$(VENV)/bin/ruff check .

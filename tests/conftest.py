@@ -43,16 +43,6 @@ class ManualClock:
         return event.is_set()
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--torture", action="store_true", help="kill at every place, not only at a spread of them")
-
-
-@pytest.fixture(scope="session")
-def torture(request: pytest.FixtureRequest) -> bool:
-    """Say whether everything is to be tried, however long that takes."""
-    return bool(request.config.getoption("--torture"))
-
-
 @pytest.fixture
 def clock() -> ManualClock:
     return ManualClock()

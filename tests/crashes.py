@@ -10,12 +10,17 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import select
+import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from typing import IO, Any
 
 from rollcage.core.errors import RollcageError
+
+LIMIT_S = 120.0
 
 
 class Processes:
@@ -65,22 +70,31 @@ def _child(act: Callable[[Mapping[str, Any]], str], request: Mapping[str, Any], 
 def _serve(act: Callable[[Mapping[str, Any]], str]) -> None:
     for line in sys.stdin:
         request = json.loads(line)
-        reader, writer = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            os.close(reader)
-            try:
-                with os.fdopen(writer, "w") as out:
+        # No pipe: what the dead leave running would hold it open.
+        with tempfile.TemporaryFile("w+") as out:
+            pid = os.fork()
+            if pid == 0:
+                try:
                     _child(act, request, out)
-            finally:
-                os._exit(0)
-        os.close(writer)
-        print(json.dumps({"pid": pid}), flush=True)
-        with os.fdopen(reader) as stream:  # read first: what it says may be longer than a pipe holds
-            result = stream.read()
-        _, status = os.waitpid(pid, 0)
+                finally:
+                    os._exit(0)
+            print(json.dumps({"pid": pid}), flush=True)
+            status = _ended(pid)
+            out.seek(0)
+            result = out.read()
         killed = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
         print(json.dumps({"signal": killed, "result": result}), flush=True)
+
+
+def _ended(pid: int) -> int:
+    """Return how the child ended; one that does not for `LIMIT_S` is ended by SIGABRT."""
+    descriptor = os.pidfd_open(pid)
+    try:
+        if not select.select([descriptor], [], [], LIMIT_S)[0]:
+            os.kill(pid, signal.SIGABRT)
+        return os.waitpid(pid, 0)[1]
+    finally:
+        os.close(descriptor)
 
 
 if __name__ == "__main__":

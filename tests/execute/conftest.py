@@ -10,6 +10,7 @@ import pytest
 
 from tests.conftest import git
 from tests.execute.crash import CrashServer
+from tests.execute.killing import Templates
 from tests.execute.scene import Scene, begin, copied, lay_out
 
 
@@ -62,9 +63,19 @@ def begun(laid_out: LaidOut) -> Scene:
     return laid_out.anew(laid_out.begun)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server() -> Iterator[CrashServer]:
     """Yield a server of processes that may be killed."""
     started = CrashServer()
     yield started
     started.close()
+
+
+@pytest.fixture(scope="session")
+def templates(tmp_path_factory: pytest.TempPathFactory, server: CrashServer) -> Iterator[Templates]:
+    """Yield the tasks that may be killed, each made once."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AUTHOR", "COMMITTER"):
+            patch.setenv(f"GIT_{name}_NAME", "Ann")
+            patch.setenv(f"GIT_{name}_EMAIL", "ann@example.com")
+        yield Templates(tmp_path_factory.mktemp("crash"), server)

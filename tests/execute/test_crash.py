@@ -1,35 +1,18 @@
 """Killed anywhere, a rollback is carried on by the next process to the same end, and nothing is lost; also its undoing.
 
-Anywhere: at every write of the journal and of the state, at every git process, and amid git's own checkout. A usual run
-tries a spread of these places; ``make torture`` tries all of them.
+Anywhere: see `tests.execute.places`. A usual run tries a spread of the places of some tasks; ``make torture`` tries all
+places of all of them.
 """
 
 from __future__ import annotations
-
-import sqlite3
-from collections.abc import Collection, Iterator
-from contextlib import closing
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 
 from rollcage.core.execute.journal import Journal, JournalError
 from rollcage.core.model import Hold, RollbackState, StepState
-from tests.conftest import git
-from tests.execute.crash import CrashServer, Place, slow_checkout
-from tests.execute.scene import (
-    AFTER,
-    MINE,
-    SHAPES,
-    Scene,
-    begin,
-    carry_on,
-    copied,
-    give_worktree,
-    journal,
-    lay_out,
-)
+from tests.execute.crash import CrashServer, Place
+from tests.execute.killing import Templates, assert_alike, tried
+from tests.execute.scene import AFTER, MINE, Scene, carry_on, journal
 
 PUBLISH = ["add publish"] * 10
 FORWARD = [
@@ -49,124 +32,41 @@ BACK = [
 ]
 """Those of the undoing of one whose checks failed."""
 
-SPREAD = {"journal": 2, "store": 1, "git": 1, "checkout": 1}
-"""In a usual run so many places of each kind are tried, evenly spread; with ``--torture`` all of them."""
-BEGINNINGS = [*((name, False) for name in SHAPES), *((name, True) for name in SHAPES if name != "only_restart")]
-"""The shape of the plan, and whether it is the way back from checks that failed."""
+SPREAD = {"journal": 1, "file": 1, "git": 1, "checkout": 1}
+"""So many places of each kind are tried, evenly spread."""
+GIT = ("amid", "alone", "begin")
+USUAL = [
+    *(("one_commit", False), ("one_commit", True), ("whole_agent", False), ("whole_agent", True), ("history", True)),
+    *(("renamed", False), ("rows", False), ("restore", False), ("rebuild", False), ("prune", False)),
+]
+"""What of `BEGINNINGS` a usual run tries: the name, and whether it is the way back."""
 
 
-@dataclass(frozen=True)
-class Template:
-    """A scene to begin with, kept as a copy, and what becomes of it where nobody is killed."""
-
-    scene: Scene
-    copy: Path
-    settings: dict[str, object]
-    commits: set[str]
-    before: dict[str, object]
-    places: list[Place]
-    end: str
-    world: dict[str, object]
-    journal: dict[str, object]
-
-    def anew(self) -> Scene:
-        """Put the scene back as it was, at the same place, for git keeps absolute paths."""
-        copied(self.copy, self.scene.place)
-        for tree in (self.scene.top, self.scene.place / "own"):
-            if tree.exists():
-                git(tree, "status")  # the copied files have new times; let git note them
-        return self.scene
-
-
-@dataclass
-class Templates:
-    """Templates by the shape of their plan, each made once."""
-
-    folder: Path
-    server: CrashServer
-    made: dict[tuple[str, bool], Template] = field(default_factory=dict)
-
-    def get(self, shape: str, *, back: bool) -> Template:
-        """Return a rollback of which nothing was done yet; ``back``: one whose checks failed, killed there."""
-        known = self.made.get((shape, back))
-        return known or self.made.setdefault((shape, back), self._make(shape, back=back))
-
-    def _make(self, shape: str, *, back: bool) -> Template:
-        scene, bad = lay_out(self.folder / f"{shape}-{back}" / "scene")
-        if shape == "history":
-            git(scene.top, "checkout", "-q", "--", "plan")  # an edit of lines that go would be in the way
-        if shape == "whole_agent":
-            give_worktree(scene)
-        slow_checkout(scene)
-        with closing(sqlite3.connect(scene.database)) as connection:
-            connection.executescript("CREATE TABLE t (a); INSERT INTO t VALUES (1)")
-        settings: dict[str, object] = {"database": {"url": f"sqlite:///{scene.database}"}}
-        begin(scene, bad, SHAPES[shape], **settings)
-        before, commits = scene.world(), set(git(scene.top, "rev-list", "--all").split())
-        if back:
-            scene.flag.touch()
-            assert self.server.run(scene, die=("journal", "finish checks", "after"), settings=settings)[0] == 9
-        copy = scene.place.with_name("copy")
-        copied(scene.place, copy)
-        places = self.server.places(scene, settings=settings)
-        kept = journal(scene)
-        end = str(kept["state"])
-        return Template(scene, copy, settings, commits, before, places, end, scene.world(), kept)
-
-
-@pytest.fixture(scope="module")
-def templates(tmp_path_factory: pytest.TempPathFactory, server: CrashServer) -> Iterator[Templates]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("AUTHOR", "COMMITTER"):
-            patch.setenv(f"GIT_{name}_NAME", "Ann")
-            patch.setenv(f"GIT_{name}_EMAIL", "ann@example.com")
-        yield Templates(tmp_path_factory.mktemp("crash"), server)
-
-
-def spread(places: list[Place], turn: int, *, everything: bool) -> list[Place]:
-    """Return the places to try: all, or some of each kind, others for each ``turn``."""
-    if everything:
-        return places
+def spread(places: list[Place], turn: int) -> list[Place]:
+    """Return some places of each kind, others for each ``turn``."""
     chosen: list[Place] = []
     for kind, number in SPREAD.items():
         mine = [place for place in places if place[0] == kind]
-        shift = (turn + 0.5) / len(BEGINNINGS)
+        shift = (turn + 0.5) / len(USUAL)
         chosen += [mine[int((index + shift) * len(mine) / number)] for index in range(min(number, len(mine)))]
-    return chosen
-
-
-def assert_alike(found: dict[str, object], wanted: dict[str, object], but: Collection[str] = ()) -> None:
-    assert {name: found[name] for name in found if name not in but} == {
-        name: wanted[name] for name in wanted if name not in but
-    }
+    return [(kind, number, GIT[turn % 3] if kind == "git" else moment) for kind, number, moment in chosen]
 
 
 def test_the_places_of_a_rollback_and_of_its_undoing_are_all_there_are(templates: Templates) -> None:
     for back, writes in ((False, FORWARD), (True, BACK)):
-        places = templates.get("one_commit", back=back).places
-        assert len([place for place in places if place[0] == "journal"]) == 2 * len(writes)
+        met = templates.get("one_commit", back=back).met
+        names = [each.name for each in met if each.place[0] == "journal" and each.place[2] == "after"]
+        assert [name.partition(" ")[0] for name in names] == [name.partition(" ")[0] for name in writes]
 
 
-@pytest.mark.parametrize(("shape", "back"), BEGINNINGS, ids=lambda value: {True: "back", False: ""}.get(value, value))
+@pytest.mark.parametrize(("shape", "back"), USUAL, ids=lambda value: {True: "back", False: ""}.get(value, value))
 def test_killed_anywhere_it_comes_to_the_same_end_and_nothing_is_lost(
-    templates: Templates, server: CrashServer, shape: str, back: bool, torture: bool
+    templates: Templates, server: CrashServer, shape: str, back: bool
 ) -> None:
     template = templates.get(shape, back=back)
-    failures = {}
-    for place in spread(template.places, BEGINNINGS.index((shape, back)), everything=torture):
-        scene = template.anew()
-        try:
-            killed, said = server.run(scene, die=place, settings=template.settings)
-            assert killed == 9 or place[0] == "git", (killed, said)  # how often git is asked can differ a little
-            if killed:
-                assert server.run(scene, settings=template.settings) == (0, template.end)
-            assert_alike(scene.world(), template.world)
-            assert_alike(journal(scene), template.journal)
-            git(scene.top, "fsck", "--strict", "--no-dangling")
-            assert template.commits <= set(git(scene.paths.mirror, "rev-list", "--all").split()), "commits are lost"
-        except AssertionError as failure:
-            failures[" ".join(map(str, place))] = str(failure)[:2_000]
-    assert failures == {}
+    places = spread([each.place for each in template.met], USUAL.index((shape, back)))
+    failures = {" ".join(map(str, place)): tried(template, server, place)[1] for place in places}
+    assert {place: wrong for place, wrong in failures.items() if wrong} == {}
 
 
 def test_a_rollback_takes_the_fault_back_and_leaves_all_else(templates: Templates) -> None:
@@ -183,7 +83,7 @@ def test_a_rollback_takes_the_fault_back_and_leaves_all_else(templates: Template
     assert template.journal["audit"]
 
 
-@pytest.mark.parametrize("shape", [name for name in SHAPES if name != "only_restart"])
+@pytest.mark.parametrize("shape", [name for name, back in USUAL if back])
 def test_an_undone_rollback_leaves_the_old_content_and_the_problem_agent_stopped(
     templates: Templates, shape: str
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from rollcage.core.gitrepo.snapshot import take, verify
 from tests.conftest import git
 from tests.gitrepo.worlds import LINES, Content, World, edited, files_of, picture, status, tree_files, world, write
 
+EXAMPLES = int(os.environ.get("TORTURE_EXAMPLES", "12"))
 NAMES = ["a", "b c", "d/é", "-f"]
 """None is a folder of another, so that any set of them is a tree."""
 
@@ -63,7 +65,11 @@ def check_published(here: World, before: dict[bytes, tuple[str, bytes]], dirty: 
             assert not taken & (lines_of(after.get(path)) - lines_of(new.get(path))), path
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(old=trees, new=changes, work=works, staged=stagings)
 def test_uncommitted_work_is_kept_and_all_else_becomes_the_new_commit(
     shelf: Path,
