@@ -97,11 +97,14 @@ def restore(services: Services, snapshot: str, by: str, *, parts: Sequence[str] 
         "trees": _restore_trees,
     }
     for part in PARTS:
-        if part in parts:
+        if part == "index" and any(line.startswith("files: ") for line in failed):
+            # Staged before its file is back, a file would pass for one that somebody worked on since.
+            failed.append("index: it comes after the files")
+        elif part in parts:
             try:
                 done += work[part](services, taken, before, left)
             except (RollcageError, OSError) as problem:
-                failed.append(f"{part}: {clean(str(problem))}")
+                failed.append(f"{part}: {_words(problem)}")
     with store.transaction():
         if not failed:
             store.set_note(_NOTE, "")
@@ -109,6 +112,12 @@ def restore(services: Services, snapshot: str, by: str, *, parts: Sequence[str] 
         words = "; ".join([*done, *(f"left: {line}" for line in left), *(f"failed: {line}" for line in failed)])
         store.audit(by, "restore_ended", taken.id, clean(words, limit=2_000), outcome=outcome)
     return Restored(taken.id, before, tuple(done), tuple(left), tuple(failed))
+
+
+def _words(problem: RollcageError | OSError) -> str:
+    if isinstance(problem, RollcageError):
+        return clean(str(problem))
+    return clean(f"cannot write {problem.filename or 'there'}: {problem.strerror}; mend its permissions, or make room")
 
 
 def find_snapshot(store: Store, name: str) -> Snapshot:

@@ -16,6 +16,7 @@ from rollcage.core.model import RecoveryPlan, RollbackState
 from rollcage.core.plan.recovery import step
 from tests.conftest import git
 from tests.execute.crash import CrashServer
+from tests.execute.killing import Templates, assert_alike, end_of
 from tests.execute.scene import Scene, begin, carry_on
 
 
@@ -63,6 +64,43 @@ def test_a_fault_ends_it_with_nothing_changed_and_the_same_goes_well_without_it(
     again = start_rollback(services, plan_of(services, "rb-1"), approved_by="ann@here")
     services.store.close()
     assert carry_on(scene, again.id, **settings).state is RollbackState.DONE
+
+
+@contextmanager
+def a_full_disk(scene: Scene) -> Iterator[str]:
+    yield "StoreError"
+
+
+@pytest.mark.parametrize("fault", [a_lock_of_a_dead_git, a_read_only_folder, a_locked_database, a_full_disk])
+def test_a_fault_in_the_way_of_a_restoration_is_told_and_without_it_all_comes_back(
+    templates: Templates, server: CrashServer, fault: Callable[[Scene], AbstractContextManager[str]]
+) -> None:
+    template = templates.get("restore", back=False)
+    scene, request = template.anew(), template.task.request()
+    more = {"limit": 20_000} if fault is a_full_disk else {}
+    with fault(scene) as words:
+        _, said = server.run(scene, obey_modes=True, wait=0.2, **request, **more)
+    assert words.replace("cannot write in", "cannot write") in said
+    assert server.run(scene, **request) == (0, template.end)
+    world, _ = end_of(scene, template.task)
+    assert_alike(world, template.world)
+
+
+@pytest.mark.parametrize("fault", [a_locked_database, a_full_disk])
+def test_a_fault_in_the_way_of_a_database_changes_nothing_of_it_and_the_same_goes_well_without_it(
+    templates: Templates, server: CrashServer, fault: Callable[[Scene], AbstractContextManager[str]]
+) -> None:
+    template = templates.get("checkpoint", back=False)
+    scene, request = template.anew(), template.task.request()
+    more = {"limit": 150_000} if fault is a_full_disk else {}
+    with fault(scene):
+        _, said = server.run(scene, **request, **more)
+    assert scene.world()["database"] == template.before["database"]
+    if said == "undone":
+        return
+    ended = server.run(scene, **request)[1]
+    world = template.world if ended == "done" else template.before
+    assert scene.world()["database"] == world["database"]
 
 
 def and_send(scene: Scene, plan: RecoveryPlan) -> RecoveryPlan:
