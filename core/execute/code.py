@@ -32,8 +32,8 @@ def _do_still_valid(work: Work, step: Step) -> Mapping[str, object]:
     head = work.tip()
     if plan.tree is None:
         raise RollcageError(f"plan {plan.plan_hash[:12]} changes no code and cannot be published")
-    if plan.rewrite and head != plan.head:
-        raise _no_longer(work, "what was committed since would be lost with it")
+    if head != plan.head and any(each.name == "commit" and each.subject for each in plan.steps):
+        raise _no_longer(work, "the branch cannot go to another commit without losing what was committed since")
     if head == plan.head:
         return {"head": head, "tree": plan.tree, "moved": False}
     moved = rehearse_onto(services.mirror, plan.tree, head, plan.head)
@@ -89,10 +89,11 @@ def _prepare_commit(work: Work, step: Step) -> Mapping[str, object]:
 def _do_commit(work: Work, step: Step) -> Mapping[str, object]:
     """Make the commit in the mirror. Its bytes follow from the journal, so that doing it twice makes it once.
 
-    Where the branch is to go back itself none is made: the step names the one to go back to, and the old tip is kept.
+    Where the branch is to go to a commit that is there already none is made: the step names it, and the old tip is
+    kept. That is so where history is rewritten, and where that is undone.
     """
     data = step.data
-    if work.plan.rewrite:
+    if step.subject:
         kept = work.services.mirror.keep(str(data["head"]), "rewritten")
         if work.services.repository.tree(step.subject) != data["tree"]:
             raise RollcageError(f"{step.subject[:12]} is not the last good state that was rehearsed: plan again")

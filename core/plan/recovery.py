@@ -94,27 +94,31 @@ def recovery_steps(
     return [*steps, step("resume_others"), *([step("push", push)] if push else [])]
 
 
-def _rewriting(goal: str) -> list[PlanStep]:
-    """Return the steps that move the branch back to ``goal``; the subject of the first says where."""
+def _rewriting(goal: str, way: str = "back") -> list[PlanStep]:
+    """Return the steps that move the branch to ``goal``, which is there; the subject of the first says where."""
     commit, publish = step("commit", goal), step("publish")
     return [
         replace(commit, does=f"keep the branch as it is, and find {goal[:12]}", check="it is the rehearsed one"),
         replace(
             publish,
-            does=f"move the branch back to {goal[:12]}; every worktree follows",
+            does=f"move the branch {way} to {goal[:12]}; every worktree follows",
             undo="the branch goes back to where it was",
         ),
     ]
 
 
-def undo_steps(*, code: bool = True, database: str = "", reset: Sequence[str] = (), push: str = "") -> list[PlanStep]:
+def undo_steps(
+    *, code: bool = True, database: str = "", reset: Sequence[str] = (), push: str = "", goal: str = ""
+) -> list[PlanStep]:
     """Return the steps that turn a rollback round: the agents stand by while the branch moves.
 
     What the rollback did beside is turned round as well: the ``database``, the agents ``reset``, the ``push``; one
-    that changed no ``code`` did nothing else.
+    that changed no ``code`` did nothing else. ``goal`` is the commit that the branch goes forward to, where it went
+    back itself and nobody committed since; empty: a new commit is made.
     """
-    names = ("stand_by", "still_valid", "snapshot", "commit", "publish") if code else ("stand_by", "snapshot")
-    steps = [step(name) for name in names]
+    steps = [step(name) for name in (("stand_by", "still_valid", "snapshot") if code else ("stand_by", "snapshot"))]
+    if code:
+        steps += _rewriting(goal, "forward again") if goal else [step("commit"), step("publish")]
     given = "give {} back what was taken from it: locks, messages, hand-overs and its own branches"
     steps += [replace(step("reset_agent", agent), does=given.format(agent)) for agent in reset]
     if database:

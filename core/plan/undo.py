@@ -23,10 +23,11 @@ def plan_undo(services: Services, rollback: Rollback, kind: str) -> RecoveryPlan
     """Return the plan that brings back what was before ``rollback``, rehearsed on the branch as it is now.
 
     Commits that came since are kept; the files that it changed are as before, bit for bit, unless those changed them
-    too. Where it moved the branch itself back, a new commit brings the old content again. Its other steps are turned
-    round as well: rows or the whole database go back to what they were before it, agents get back what was reset, and
-    what was sent to a remote is sent again. ``kind`` is ``undo``, or ``redo`` for an undo. Raises UsageError where
-    there is nothing to turn round, RefusedError ``undo_conflict`` where later commits stand in the way.
+    too. Where it moved the branch itself back, the branch goes forward again to where it was, or, where somebody
+    committed since, a new commit brings the old content. Its other steps are turned round as well: rows or the whole
+    database go back to what they were before it, agents get back what was reset, and what was sent to a remote is sent
+    again. ``kind`` is ``undo``, or ``redo`` for an undo. Raises UsageError where there is nothing to turn round,
+    RefusedError ``undo_conflict`` where later commits stand in the way.
     """
     if rollback.state not in _CARRIED_OUT:
         raise UsageError(f"{rollback.id} is {rollback.state.value}: only one that was carried out can be turned round")
@@ -44,6 +45,7 @@ def plan_undo(services: Services, rollback: Rollback, kind: str) -> RecoveryPlan
     pushed = next((step.subject for step in done if step.name == "push" and step.state is StepState.DONE), "")
     push = pushed if services.settings.push != "never" else ""
     reset = [step.subject for step in done if step.name == "reset_agent"]
+    forward = rollback.head_before if _went_back(services, rollback) and head == rollback.head_after else ""
     plan = RecoveryPlan(
         option=f"{kind}-{subject}",
         incident=rollback.incident,
@@ -54,7 +56,7 @@ def plan_undo(services: Services, rollback: Rollback, kind: str) -> RecoveryPlan
         tree=tree,
         targets=(rollback.head_after,) if tree else (),
         message=f"{kind.capitalize()} {subject}\n\nRollcage-Rollback: {subject}\n" if tree else "",
-        steps=tuple(undo_steps(code=tree is not None, database=data, reset=reset, push=push)),
+        steps=tuple(undo_steps(code=tree is not None, database=data, reset=reset, push=push, goal=forward)),
         plan_hash="",
         diff=diff(services.mirror, head, tree) if tree else "",
         database=_words(last, data),
@@ -120,10 +122,20 @@ def find_undo(services: Services, rollback_id: str, *, redo: bool) -> Rollback:
 def _before(services: Services, rollback: Rollback) -> str:
     """Return the commit whose content was there before: what the published commit stands on.
 
-    A branch that went back itself stands on less than what was there: then it is where the branch was.
+    A branch that went back itself, or forward again, stands on less or more than what was there: then it is where the
+    branch was.
     """
     git, published = services.mirror.git, rollback.head_after
-    back = git.run("merge-base", "--is-ancestor", published, rollback.head_before, ok=(0, 1, 128)).status == 0
-    if back and published != rollback.head_before:
+    went = any(each.name == "commit" and each.subject for each in services.store.steps(rollback.id))
+    if went or _went_back(services, rollback):
         return rollback.head_before
     return git.text("rev-parse", "--verify", "--end-of-options", f"{published}^1")
+
+
+def _went_back(services: Services, rollback: Rollback) -> bool:
+    """Return whether ``rollback`` moved the branch itself back."""
+    published, before = rollback.head_after, rollback.head_before
+    if published in {"", before}:
+        return False
+    git = services.mirror.git
+    return git.run("merge-base", "--is-ancestor", published, before, ok=(0, 1, 128)).status == 0

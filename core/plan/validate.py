@@ -126,7 +126,8 @@ def _of_its_type(plan: RecoveryPlan) -> list[str]:
     problems += [f"it makes {sha[:12]} again and takes it back" for sha in plan.keeps if sha in plan.targets]
     problems += [f"kept commit {sha[:12]} is no full commit id" for sha in plan.keeps if not _ID.fullmatch(sha)]
     goals = [each.subject for each in plan.steps if each.name == "commit"]
-    if plan.rewrite != any(goals):
+    turns_round = plan.type is OptionType.SINGLE_COMMIT and "stop_agent" not in names  # an undo of a rewrite
+    if plan.rewrite != any(goals) and not turns_round:
         problems.append("it must say to which commit the branch goes back, and only where history is rewritten")
     return problems
 

@@ -163,7 +163,7 @@ def test_the_database_the_agents_and_the_remote_are_turned_round_too(begun: Scen
         services.store.close()
 
 
-def test_a_branch_that_went_back_itself_gets_a_new_commit_with_what_was_there(
+def test_a_branch_that_went_back_itself_goes_forward_again_or_gets_a_new_commit_where_somebody_committed_since(
     services: Services, begun: Scene, bad: str
 ) -> None:
     git(begun.top, "stash", "-q", "-u")
@@ -173,7 +173,15 @@ def test_a_branch_that_went_back_itself_gets_a_new_commit_with_what_was_there(
     plan = plan_undo(services, done(services, head_before=was, head_after=goal), "undo")
     assert (plan.tree, plan.head) == (begun.tree(was), goal)
     assert not plan.rewrite
-    assert {"commit", "publish"} <= {each.name for each in plan.steps}
+    assert [(each.name, each.subject) for each in plan.steps if each.name in {"commit", "publish"}] == [
+        ("commit", was),
+        ("publish", ""),
+    ]
+    assert validate_recovery_plan(plan).problems == ()
+    git(begun.top, "commit", "-q", "--allow-empty", "-m", "since")
+    later = plan_undo(services, done(services, head_before=was, head_after=goal), "undo")
+    assert ("commit", "") in [(each.name, each.subject) for each in later.steps]
+    assert later.tree == begun.tree(was)
 
 
 def test_a_mere_restart_says_that_there_is_nothing_to_turn_round(begun: Scene) -> None:
