@@ -157,6 +157,14 @@ def test_without_any_check_run_in_rehearsal_it_waits() -> None:
     assert decide(level, none, planned, found, facts, limits) == (DecisionVerdict.WAIT, "no_check_passed")
 
 
+def test_what_is_as_flaky_without_the_change_does_not_hold_up_what_is_proven() -> None:
+    level, made, planned, found, facts, limits = case(passed=None)
+    known = replace(made, rehearsal=replace(made.rehearsal, known_flaky=("tests",)))
+    assert decide(level, known, planned, found, facts, limits) == (DecisionVerdict.APPROVE, "")
+    unproven = replace(known, rehearsal=replace(known.rehearsal, proven=False))
+    assert list(refusals(level, unproven, planned, found, facts, limits)) == ["no_check_passed", "not_proven"]
+
+
 def test_a_plan_that_is_not_the_options_has_moved() -> None:
     level, made, planned, found, facts, limits = case()
     other = replace(planned, plan_hash="0" * 64)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from ..model import OptionType, RecoveryPlan, RollbackOption
 from .proof import Proof
+from .risk import RiskFacts
 
 MOST_OPTIONS = 6
 """More than these nobody compares."""
@@ -55,6 +56,8 @@ class Candidate:
     """What goes with it though later work names it, a line each."""
     tests: tuple[str, ...] = ()
     """Tests and settings of checks among what its targets change."""
+    risk: RiskFacts | None = None
+    """What its risk was judged by."""
     proof: Proof | None = None
     """Whether it mends the fault and does not only hide it; None: not looked at yet."""
 

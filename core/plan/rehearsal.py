@@ -152,6 +152,7 @@ def rehearse_one(
         reason=made.reason,
         needed=facts.needed,
         tests=facts.tests,
+        risk=facts.risk,
     )
 
 
@@ -168,7 +169,11 @@ def with_proof(
     proof = prove(services, diagnosis, each.plan, option.rehearsal, option.affected_files, each.tests, stop=stop)
     rehearsal = replace(option.rehearsal, proven=proof.holds, other_tests=proof.others, known_flaky=proof.known_flaky)
     effects = tuple(dict.fromkeys((*option.side_effects, *proof.words)))
-    return replace(each, option=replace(option, rehearsal=rehearsal, side_effects=effects), proof=proof)
+    option = replace(option, rehearsal=rehearsal, side_effects=effects)
+    if proof.holds and proof.known_flaky and each.risk is not None and not each.risk.loses:
+        points, level, factors = assess(replace(each.risk, checks_passed="flaky"))
+        option = replace(option, risk_points=points, risk_level=level, risk_factors=factors)
+    return replace(each, option=option, proof=proof)
 
 
 def _whole_agents(services: Services, incident: Incident, diagnosis: Diagnosis, wish: Wish, head: str) -> Wish:

@@ -14,7 +14,7 @@
 | pushed (others may have it) | yes or unknown: 1 |
 | dirty_overlap (uncommitted edits stand in the way) | 6 |
 | dirty_same_file (uncommitted edits in a file that changes) | 1 |
-| checks_passed (in rehearsal) | not run: 4, failed: 8 |
+| checks_passed (in rehearsal) | but for what is flaky at the head too: 1, not run: 4, failed: 8 |
 | confidence (that this is the culprit) | under 0.95: 1, under 0.8: 2, under 0.5: 3 |
 | agents_stopped | 2 or more: 1, over 3: 2 |
 
@@ -58,8 +58,9 @@ class RiskFacts:
     pushed: bool | None
     dirty_overlap: bool
     dirty_same_file: bool
-    checks_passed: bool | None
-    """In rehearsal, on the exact tree; ``None``: none was run, or none has a verdict."""
+    checks_passed: bool | Literal["flaky"] | None
+    """In rehearsal, on the exact tree; ``None``: none was run, or none has a verdict; *flaky*: all but for tests that
+    are flaky without the change as well (`rollcage.core.plan.proof`)."""
     confidence: float
     agents_stopped: int
     commits_taken_back: int
@@ -88,6 +89,12 @@ _COUNTS: dict[str, tuple[tuple[int, int], ...]] = {
 }
 """Each count with what it must be over for how many points."""
 _DATABASE: dict[Effect, int] = {"none": 0, "same": 0, "goes_back": 2, "unknown": 2, "no_way_back": 3, "loses_writes": 6}
+_CHECKS: dict[bool | Literal["flaky"] | None, tuple[str, int]] = {
+    True: ("yes", 0),
+    "flaky": ("but for what is flaky at the head too", 1),
+    None: ("not run", 4),
+    False: ("no", 8),
+}
 _WHY = {
     "lines_changed": "more changes at once are harder to judge",
     "commits_taken_back": "more commits go than one",
@@ -119,7 +126,7 @@ def assess(facts: RiskFacts) -> tuple[int, RiskLevel, tuple[RiskFactor, ...]]:
     points["dirty_same_file"] = ("yes", 1 * facts.dirty_same_file)
     if facts.changes_code:
         points["pushed"] = ("unknown" if facts.pushed is None else "yes", 1 * (facts.pushed is not False))
-        points["checks_passed"] = {True: ("yes", 0), None: ("not run", 4), False: ("no", 8)}[facts.checks_passed]
+        points["checks_passed"] = _CHECKS[facts.checks_passed]
         doubt = sum(not facts.confidence >= edge for edge in (0.95, 0.8, 0.5))
         points["confidence"] = (f"{facts.confidence:.2f}", doubt)
     factors = [RiskFactor(name, value, worth, _WHY[name]) for name, (value, worth) in points.items() if worth]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
-from rollcage.core.model import OptionType, RollbackOption
+from rollcage.core.model import CheckOutcome, Diagnosis, OptionType, RecoveryPlan, RollbackOption
 from rollcage.core.plan.options import Wish, build_options, rehearse
+from rollcage.core.plan.proof import Proof, prove
 from rollcage.core.services import Services
 from tests.conftest import git
 from tests.execute.scene import diagnosis_of, incident_of
@@ -44,24 +45,25 @@ TEST_TWICE = "from twice import twice\n\n\ndef test_twice():\n    assert twice(2
 
 @dataclass
 class Case:
-    """A repository with a test, and a check that names its tests, or does not."""
+    """A repository with a test, a check that names its tests, or does not, and what was said of it last."""
 
     top: Path
     services: Services
+    diagnosis: Diagnosis = field(init=False)
+    plan: RecoveryPlan = field(init=False)
 
-    def option(self, files: Files, *parts: str, later: Files | None = None) -> RollbackOption:
+    def option(self, files: Files, *parts: str) -> RollbackOption:
         """Commit ``files`` as the bad commit, and return the option that takes it back, or parts of it."""
         good = git(self.top, "rev-parse", "main")
         bad = commit(self.top, files, "bad")
-        if later:
-            commit(self.top, later, "later")
         incident = incident_of(self.services, "")
-        diagnosis = replace(diagnosis_of(incident, bad, agent=None), last_good=good, head=self.head)
-        if not parts:
-            return build_options(self.services, incident, diagnosis)[0][0]
-        return rehearse(
-            self.services, incident, diagnosis, Wish(OptionType.FILE_SELECTIVE, (bad,), parts=parts), "opt-1.1"
-        )[0]
+        self.diagnosis = replace(diagnosis_of(incident, bad, agent=None), last_good=good, head=self.head)
+        if parts:
+            wish = Wish(OptionType.FILE_SELECTIVE, (bad,), parts=parts)
+            option, self.plan = rehearse(self.services, incident, self.diagnosis, wish, "opt-1.1")
+        else:
+            option, self.plan = build_options(self.services, incident, self.diagnosis)[0]
+        return option
 
     @property
     def head(self) -> str:
@@ -128,18 +130,31 @@ def test_a_file_that_could_not_be_loaded_is_seen_by_its_tests(case: Case) -> Non
     assert option.rehearsal.proven
 
 
-def test_what_is_flaky_at_the_head_too_is_known(case: Case, tmp_path: Path) -> None:
-    """The others are judged all the same: they were seen to pass whenever the flaky one failed."""
+@pytest.mark.parametrize("case", ["named"], indirect=True)
+def test_a_test_that_is_flaky_at_the_head_too_speaks_against_nothing(case: Case, tmp_path: Path) -> None:
     place = tmp_path / "counter"
-    flaky = (
-        f"def test_weather():\n    with open({str(place)!r}, 'a+') as file:\n        file.write('.')\n"
+    weather = (
+        f"import os\n\n\ndef test_weather():\n    if not os.path.exists({str(place)!r}):\n        return\n"
+        f"    with open({str(place)!r}, 'a+') as file:\n        file.write('.')\n"
         "        file.seek(0)\n        assert len(file.read()) % 2 == 0\n"
     )
-    commit(case.top, {"test_weather.py": flaky}, "weather")
-    case.services.settings.checks[0].__dict__["retries"] = 1
+    commit(case.top, {"test_weather.py": weather}, "weather")
     option = case.option({"calc.py": BAD})
-    if option.rehearsal.checks[0].passed is None and case.services.settings.checks[0].junit:
-        assert option.rehearsal.known_flaky == ("tests",)
-        assert option.rehearsal.proven
-    else:
-        assert option.rehearsal.known_flaky == ()
+    place.touch()  # from here on it fails every other time
+    name = "test_weather.test_weather"
+    mixed = CheckOutcome("tests", None, 2, 1.0, (name,), "flaky: failed 1 of 2 runs")
+
+    def proof(outcome: CheckOutcome) -> Proof:
+        rehearsal = replace(option.rehearsal, checks=(outcome,))
+        return prove(case.services, case.diagnosis, case.plan, rehearsal, option.affected_files, ())
+
+    seen = proof(mixed)
+    assert (seen.holds, seen.known_flaky) == (True, ("tests",))
+    for worse in (
+        replace(mixed, unseen=("test_calc.test_add",)),
+        replace(mixed, failing=(name, "test_calc.test_add")),
+        replace(mixed, failing=("test_steady.test_it",)),
+        replace(mixed, detail="flaky: fails by other tests each time: a, b"),
+    ):
+        seen = proof(worse)
+        assert (seen.holds, seen.known_flaky) == (False, ()), worse

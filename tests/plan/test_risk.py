@@ -102,7 +102,7 @@ WORSE: dict[str, list[Any]] = {
     "pushed": [False, None, True],
     "dirty_overlap": [False, True],
     "dirty_same_file": [False, True],
-    "checks_passed": [True, None, False],
+    "checks_passed": [True, "flaky", None, False],
     "confidence": [1.0, 0.95, 0.94, 0.8, 0.79, 0.5, 0.49, 0.0],
     **{
         name: [0, 1, 2, 3, 4, 5, 10, 11, 20, 21, 50, 51, 101, 301, 1_501]
