@@ -21,6 +21,8 @@ _OPERATION_FILES = (
 """In git's own order (wt-status.c); rebase and am, which leave some of these as well, are looked at before."""
 
 _OBJECT_ID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+_TREES_KEPT = 10_000
+"""Of so many commits the trees are remembered: some megabytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class Repository:
         self.top, self.common_dir, self.is_bare = top, common_dir, is_bare
         self.git = Git(common_dir, bare=True) if is_bare else Git(top)
         self._object_format = ""
+        self._trees: dict[str, str] = {}
 
     @classmethod
     def discover(cls, start: Path) -> Repository:
@@ -56,8 +59,8 @@ class Repository:
         common_dir = Path(_ask(git, start, "--path-format=absolute", "--git-common-dir"))
         if git.text("config", "--type=bool", "--default=false", "core.bare") == "true":
             return cls(common_dir, common_dir, is_bare=True)
-        inside = git.text("rev-parse", "--is-inside-work-tree") == "true"
-        if inside and common_dir.samefile(_ask(git, start, "--absolute-git-dir")):
+        inside, _, git_dir = _ask(git, start, "--is-inside-work-tree", "--absolute-git-dir").partition("\n")
+        if inside == "true" and common_dir.samefile(git_dir):
             return cls(Path(_ask(git, start, "--show-toplevel")), common_dir, is_bare=False)
         # From a linked working tree, or from within .git: git lists the main working tree first.
         main = _listed(git)[0]
@@ -72,10 +75,17 @@ class Repository:
         return self.tip(branch) is not None
 
     def tree(self, commit: str) -> str:
-        """Return the tree of ``commit``. Raises GitError if there is no such commit."""
-        found = self._resolve(f"{revision(commit)}^{{tree}}")
+        """Return the tree of ``commit``. Raises GitError if there is no such commit.
+
+        Of a commit that is named in full git is asked once: it never has another.
+        """
+        found = self._trees.get(commit) or self._resolve(f"{revision(commit)}^{{tree}}")
         if found is None:
             raise GitError(f"no commit {clean(commit, limit=80)} in {clean(str(self.top))}")
+        if _OBJECT_ID.fullmatch(commit):
+            if len(self._trees) >= _TREES_KEPT:
+                self._trees.clear()
+            self._trees[commit] = found
         return found
 
     def root_commits(self) -> list[str]:
