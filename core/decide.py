@@ -126,7 +126,7 @@ def refusals(
         "does_not_apply": not option.rehearsal.applies,
         "no_check_passed": any(check.passed is False for check in checks)
         or (code and not _all_passed(option.rehearsal)),
-        "not_proven": code and not option.rehearsal.proven,
+        "not_proven": code and (not option.rehearsal.proven or _hides(option)),
         "no_way_back": code and plan.database.startswith("no way back"),
         "moved": facts.moved or plan.plan_hash != option.plan_hash,
         "edited": False,  # only an operator's approval can be overtaken by an edit
@@ -141,6 +141,12 @@ def refusals(
         "risk_high": option.risk_level not in _ALONE,
     }
     return (name for name in REASONS if reasons[name])
+
+
+def _hides(option: RollbackOption) -> bool:
+    """Return whether it takes back parts, and a test that failed is not there any more: whatever was said of it."""
+    parts = option.type is OptionType.FILE_SELECTIVE
+    return parts and any(check.unseen for check in option.rehearsal.checks)
 
 
 def _all_passed(rehearsal: Rehearsal) -> bool:

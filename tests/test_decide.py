@@ -157,6 +157,13 @@ def test_without_any_check_run_in_rehearsal_it_waits() -> None:
     assert decide(level, none, planned, found, facts, limits) == (DecisionVerdict.WAIT, "no_check_passed")
 
 
+def test_parts_that_take_the_failing_test_along_wait_whatever_was_said_of_them() -> None:
+    level, made, planned, found, facts, limits = case(OptionType.FILE_SELECTIVE)
+    unseen = CheckOutcome("tests", True, 1, 1.0, unseen=("test_calc.test_add",))
+    hiding = replace(made, rehearsal=replace(made.rehearsal, checks=(unseen,)))
+    assert decide(level, hiding, planned, found, facts, limits) == (DecisionVerdict.WAIT, "not_proven")
+
+
 def test_what_is_as_flaky_without_the_change_does_not_hold_up_what_is_proven() -> None:
     level, made, planned, found, facts, limits = case(passed=None)
     known = replace(made, rehearsal=replace(made.rehearsal, known_flaky=("tests",)))

@@ -2,12 +2,12 @@
 
 In this order: it is no restart where a culprit is known or a check fails (that mends neither); it is no choice that a
 human has to make; it applies; no check failed in its rehearsal; it mends the fault and does not only take away what
-shows it (`rollcage.core.plan.proof`); no uncommitted edit stands in its way; it loses nothing that nobody blamed and
-nothing that later work needs; every check passed, none was flaky or without a verdict; it is the
-smallest change (`rollcage.core.plan.smallest` orders the ways to take the culprits back; beyond those the fewest lines
-count); it has the least risk. Flakiness comes behind loss: a check that passes at times speaks for what was taken back,
-and a lucky pass is no reason to throw work away. Without a confirmed culprit the likelier suspect comes before the
-smaller change: what is small and innocent helps nobody.
+shows it (`rollcage.core.plan.proof`), but before what loses more than the culprits; no uncommitted edit stands in its
+way; it loses nothing that nobody blamed and nothing that later work needs; every check passed, none was flaky or
+without a verdict; it is the smallest change (`rollcage.core.plan.smallest` orders the ways to take the culprits back;
+beyond those the fewest lines count); it has the least risk. Flakiness comes behind loss: a check that passes at times
+speaks for what was taken back, and a lucky pass is no reason to throw work away. Without a confirmed culprit the
+likelier suspect comes before the smaller change: what is small and innocent helps nobody.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ _FINENESS = {
     OptionType.BRANCH_RESET: 3,
     OptionType.RESTART_ONLY: 4,
 }
+_COARSE = frozenset({OptionType.FULL_AGENT_RESET, OptionType.BRANCH_RESET})
 _ONLY_A_TREE = frozenset({OptionType.SINGLE_COMMIT, OptionType.FILE_SELECTIVE, OptionType.BRANCH_RESET})
 """Types that do nothing but publish their tree."""
 
@@ -96,6 +97,14 @@ def ranked(found: Sequence[Candidate], *, has_culprit: bool, restart_failed: boo
     return order[:MOST_OPTIONS]
 
 
+def _doubt(each: Candidate) -> int:
+    """Return 1 where it is not proven to mend the fault, and more where it throws work away that a finer way keeps."""
+    rehearsal = each.option.rehearsal
+    if each.option.type in _COARSE and (rehearsal.lost_commits or rehearsal.lost_lines):
+        return 2
+    return int(each.proof is not None and not each.proof.holds)
+
+
 def _rank(each: Candidate, *, has_culprit: bool, restart_failed: bool) -> tuple[bool | int, ...]:
     option = each.option
     rehearsal = option.rehearsal
@@ -106,7 +115,7 @@ def _rank(each: Candidate, *, has_culprit: bool, restart_failed: bool) -> tuple[
         each.is_choice,
         not rehearsal.applies,
         each.failed,
-        each.proof is not None and not each.proof.holds,
+        _doubt(each),
         each.overlaps,
         rehearsal.lost_commits != () or rehearsal.lost_lines > 0 or each.needed != (),
         open_,

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollcage.core.model import CheckOutcome, OptionType
+from rollcage.core.plan.proof import Proof
 from rollcage.core.plan.ranking import MOST_OPTIONS, Candidate, ranked
 
 from .plans import option, plan
@@ -94,6 +95,13 @@ def test_a_lucky_pass_of_a_flaky_check_is_no_reason_to_throw_work_away() -> None
     assert ranked([lucky, flaky], has_culprit=True)[0] is flaky
     assert ranked([lucky, flaky, steady], has_culprit=True)[0] is steady
     assert ranked([lucky, candidate(check=FAILED)], has_culprit=True)[0] is lucky
+
+
+def test_what_only_hides_the_fault_goes_behind_but_not_behind_what_throws_work_away() -> None:
+    hides = replace(candidate(OptionType.FILE_SELECTIVE, tree="1" * 40, lines=1), proof=Proof(False))
+    whole = candidate(lines=50, lost_lines=1)
+    reset = candidate(OptionType.BRANCH_RESET, tree="2" * 40, lost_commits=2)
+    assert ranked([reset, hides, whole], has_culprit=True) == [whole, hides, reset]
 
 
 def test_a_restart_that_did_not_last_goes_behind() -> None:
