@@ -11,18 +11,21 @@ from tests.conftest import git
 from tests.execute.scene import BAD, GOOD, Scene, carry_on
 from tests.gitrepo.worlds import edited
 
+SLOW = {"m.slow": "bad\n"}
+"""The other file that the bad commit of the scene changes."""
+
 
 def by_itself(scene: Scene) -> None:
-    scene.commit("executor", "tidy calc again", calc=BAD)
+    scene.commit("executor", "tidy calc again", calc=BAD, **SLOW)
 
 
 def with_other_work(scene: Scene) -> None:
-    scene.commit("executor", "tidy calc again, and more", calc=BAD, news="news\n")
+    scene.commit("executor", "tidy calc again, and more", calc=BAD, news="news\n", **SLOW)
 
 
 def behind_other_work(scene: Scene) -> None:
     scene.commit("planner", "more", calc=edited(GOOD, 18, "more"))
-    scene.commit("executor", "tidy calc again", calc=edited(BAD, 18, "more"))
+    scene.commit("executor", "tidy calc again", calc=edited(BAD, 18, "more"), **SLOW)
 
 
 def otherwise(scene: Scene) -> None:
