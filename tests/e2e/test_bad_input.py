@@ -115,7 +115,7 @@ WRONG_SETTINGS = [
     ("limits: {same_problem: many}\n", "1: limits.same_problem: ", "allowed: a whole number"),
     ("agents:\n  a: {start: always}\n", "2: agents.a.start: ", "allowed: manual, engine"),
     ("agents:\n  a: {depends_on: [b]}\n", "2: agents.a.depends_on[0]: ", "'b' is no agent or stage"),
-    ("database: {url: 'postgresql://x/y'}\n", "1: database.url: ", "allowed: sqlite:///FILE"),
+    ("database: {url: 'mysql://x/y'}\n", "1: database.url: ", "allowed: sqlite:///FILE"),
     ("- a\n- b\n", "1: is no mapping", "allowed: lines such as"),
     ("level: [\n", "2: is not valid YAML", ""),
     ("level: auto\nlevel: watch\n", "2: level: ", "twice"),
