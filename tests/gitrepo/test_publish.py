@@ -627,11 +627,11 @@ def test_an_edit_saved_while_the_files_follow_stops_it_and_all_goes_back(tmp_pat
     assert picture(here.top) == before
 
 
-def with_filter(place: Path, smudge: str) -> World:
-    """Return a world where files named ``*.odd`` pass ``smudge``, between others that do not, and one has an edit."""
+def with_filter(place: Path) -> World:
+    """Return a world where files named ``*.odd`` pass a filter, between others that do not, and one has an edit."""
     names = ("a", "edited", "m.odd", "z")
     here = world(place, dict.fromkeys(names, BAD), dict.fromkeys(names, LINES))
-    git(here.top, "config", "filter.odd.smudge", smudge)
+    git(here.top, "config", "filter.odd.smudge", "cat")
     git(here.top, "config", "filter.odd.clean", "cat")
     git(here.top, "config", "filter.odd.required", "true")
     write(here.top, {".git/info/attributes": "*.odd filter=odd\n", "edited": edited(BAD, 15, "mine")})
@@ -639,9 +639,10 @@ def with_filter(place: Path, smudge: str) -> World:
 
 
 def test_a_checkout_that_fails_halfway_is_taken_back(tmp_path: Path) -> None:
-    here = with_filter(tmp_path, "awk '/^line 3$/ {exit 1} {print}'")  # cannot write the new content
-    before = picture(here.top)
+    here = with_filter(tmp_path)
     publication = here.plan()
+    git(here.top, "config", "filter.odd.smudge", "awk '/^line 3$/ {exit 1} {print}'")  # cannot write the new content
+    before = picture(here.top)
     with pytest.raises(GitError, match="read-tree"):
         publish(here.repository, here.mirror, publication, here.record)
     assert picture(here.top) == before
@@ -650,8 +651,9 @@ def test_a_checkout_that_fails_halfway_is_taken_back(tmp_path: Path) -> None:
 
 
 def test_a_checkout_that_can_neither_end_nor_be_taken_back_says_so_and_is_resumed(tmp_path: Path) -> None:
-    here = with_filter(tmp_path, "false")
+    here = with_filter(tmp_path)
     publication = here.plan()
+    git(here.top, "config", "filter.odd.smudge", "false")  # only now: what fails before is refused by the plan
     with pytest.raises(GitError, match="read-tree") as caught:
         publish(here.repository, here.mirror, publication, here.record)
     assert "resume" in caught.value.__notes__[0]
