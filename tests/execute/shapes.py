@@ -40,6 +40,8 @@ class Task:
     settings: dict[str, object] = field(default_factory=dict)
     rollback: str = "rb-1"
     act: str = "carry_on"
+    named: bool = False
+    """What it returns has a time in it."""
 
     def request(self) -> dict[str, object]:
         return {"act": self.act, "settings": self.settings, "rollback": self.rollback}
@@ -284,7 +286,7 @@ def _keep_branches(scene: Scene, bad: str) -> Task:
 
 def _make_safe(scene: Scene, bad: str) -> Task:
     begin(scene, bad)
-    return Task(act="make_safe")
+    return Task(act="make_safe", named=True)
 
 
 def _keep_data(scene: Scene, bad: str) -> Task:
