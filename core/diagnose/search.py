@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import ceil, log
 from typing import Protocol
 
@@ -256,9 +257,21 @@ class _Search:
         return self._graph.shas[suspect], *self._graph.parents[suspect]
 
     def _choose(self, budget: int, skipped: int) -> int | None:
-        """Return where to ask next. After commits that cannot be tested 1/4, 3/4, 1/8, ... to get away from them."""
-        free = [at for at, sha in enumerate(self._graph.shas) if sha not in self._known]
-        return self._posterior.choose(free, budget, 1 - _halves(skipped + 1))
+        """Return where to ask next. After commits that cannot be tested 1/4, 3/4, 1/8, ... to get away from them.
+
+        Those beside one and between two of them likely cannot be tested either: they are asked when nothing else tells.
+        """
+        shas, known = self._graph.shas, self._known
+        free = [at for at, sha in enumerate(shas) if sha not in known]
+        wanted = 1 - _halves(skipped + 1)
+        asked = [at for at, sha in enumerate(shas) if sha in known]
+        near = {beside for at in asked if known[shas[at]] is None for beside in (at - 1, at + 1)}
+        for newer, older in pairwise(asked):
+            if known[shas[newer]] is None and known[shas[older]] is None:
+                near.update(range(newer, older))
+        far = [at for at in free if at not in near] if near else []
+        at = self._posterior.choose(far, budget, wanted) if far else None
+        return self._posterior.choose(free, budget, wanted) if at is None else at
 
     def _from(self, at: int, budget: int) -> Iterator[str]:
         """Yield what is asked now, then what would be asked behind each of its answers, behind the likelier first."""
