@@ -17,6 +17,8 @@ from .mirror import Mirror
 from .working_files import below_link
 
 _SCRATCH_INDEX = ("-c", "core.splitIndex=false", "-c", "core.safecrlf=false")
+FILTER_LIMIT_S = 120.0
+"""A filter that fetches a large file may take long; one that hangs must not hold up a rollback for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +85,15 @@ def index_of(view: View, index: Path, paths: frozenset[bytes]) -> dict[bytes, li
 
 
 def as_checked_out(view: View, path: bytes, oid: str) -> bytes:
-    """Return the bytes that git would write for the blob ``oid`` at ``path``. Raises GitError."""
+    """Return the bytes that git would write for the blob ``oid`` at ``path``.
+
+    Raises GitError, also where a filter of the user's has not answered after FILTER_LIMIT_S.
+    """
     name = os.fsdecode(path)
     return view.git.run(
-        "cat-file", "--filters", f"--path={name}", oid, env={"GIT_OBJECT_DIRECTORY": str(view.mirror.objects)}
-    ).out
+        "cat-file", "--filters", f"--path={name}", oid, env={"GIT_OBJECT_DIRECTORY": str(view.mirror.objects)},
+        timeout=FILTER_LIMIT_S,
+    ).out  # fmt: skip
 
 
 def merged_blob(view: View, base: str, ours: str, theirs: str) -> str | None:
