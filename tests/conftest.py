@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +17,10 @@ import pytest
 if TYPE_CHECKING:
     from tests.loop import Shop
     from tests.postgres import Server
+
+
+GIT_SETTINGS = "[user]\n\tname = Ann\n\temail = ann@example.com\n[maintenance]\n\tauto = false\n"
+"""Every commit starts git's maintenance otherwise, which looks for what to do and finds nothing."""
 
 
 class ManualClock:
@@ -58,19 +64,38 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("XDG_STATE_HOME", str(home / "state"))
     monkeypatch.setenv("ROLLCAGE_STATE_DIR", str(home / "state" / "rollcage"))
-    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
-    monkeypatch.setenv("GIT_AUTHOR_NAME", "Ann")
-    monkeypatch.setenv("GIT_AUTHOR_EMAIL", "ann@example.com")
-    monkeypatch.setenv("GIT_COMMITTER_NAME", "Ann")
-    monkeypatch.setenv("GIT_COMMITTER_EMAIL", "ann@example.com")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / ".config"))
+    # Not by GIT_* in the environment: to keep these from the git that rollcage runs takes it one process more each.
+    settings = home / ".config" / "git" / "config"
+    settings.parent.mkdir(parents=True)
+    settings.write_text(GIT_SETTINGS)
     return home
 
 
 def git(directory: Path, *arguments: str, stdin: bytes | None = None) -> str:
     """Run the real git in ``directory``; return its output without the last line end."""
-    done = subprocess.run(["git", *arguments], cwd=directory, input=stdin, capture_output=True, check=False)
+    environment = {**os.environ, "GIT_CONFIG_NOSYSTEM": "1"}
+    done = subprocess.run(
+        ["git", *arguments], cwd=directory, env=environment, input=stdin, capture_output=True, check=False
+    )
     assert done.returncode == 0, f"git {arguments}: {done.stderr.decode(errors='replace')}"
     return done.stdout.decode(errors="surrogateescape").rstrip("\n")
+
+
+def copied_repository(template: Path, path: Path) -> None:
+    """Put a copy of a repository at ``path``."""
+    shutil.copytree(template, path, symlinks=True)
+    git(path, "update-index", "-q", "--refresh")  # the copied files have new times
+
+
+@contextmanager
+def as_ann() -> Iterator[None]:
+    """Within, git has somebody to commit as; for what is made once for all tests, outside of any one's home."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AUTHOR", "COMMITTER"):
+            patch.setenv(f"GIT_{name}_NAME", "Ann")
+            patch.setenv(f"GIT_{name}_EMAIL", "ann@example.com")
+        yield
 
 
 @pytest.fixture
@@ -94,11 +119,22 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server
         yield server
 
 
+@pytest.fixture(scope="session")
+def shop_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the repository of `shop`, made once."""
+    from tests.loop import lay_out
+
+    path = tmp_path_factory.mktemp("shop") / "template"
+    with as_ann():
+        lay_out(path)
+    return path
+
+
 @pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
+def shop(tmp_path: Path, shop_template: Path) -> Iterator[Shop]:
     """Yield a small shop under watch; what it opened is closed."""
     from tests.loop import Shop  # only here: most tests need no engine
 
-    shop = Shop(tmp_path)
+    shop = Shop(tmp_path, shop_template)
     yield shop
     shop.close()

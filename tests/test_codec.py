@@ -70,7 +70,7 @@ every_noun = pytest.mark.parametrize("kind", NOUNS, ids=lambda kind: kind.__name
 
 
 @every_noun
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=12)
 @given(st.data())
 def test_a_noun_comes_back_as_it_was(kind: type[Any], data: st.DataObject) -> None:
     noun = data.draw(any_of(kind))
@@ -81,7 +81,7 @@ def test_a_noun_comes_back_as_it_was(kind: type[Any], data: st.DataObject) -> No
 
 
 @every_noun
-@settings(deadline=None, max_examples=10)
+@settings(deadline=None, max_examples=5)
 @given(st.data())
 def test_a_record_that_breaks_off_is_damaged(kind: type[Any], data: st.DataObject) -> None:
     whole = canonical(to_json(data.draw(any_of(kind))))
@@ -91,7 +91,7 @@ def test_a_record_that_breaks_off_is_damaged(kind: type[Any], data: st.DataObjec
 
 
 @every_noun
-@settings(deadline=None, max_examples=10)
+@settings(deadline=None, max_examples=5)
 @given(st.data())
 def test_a_record_with_one_character_changed_is_read_or_damaged_never_a_crash(
     kind: type[Any], data: st.DataObject

@@ -18,10 +18,15 @@ from typing import Any, TypeVar
 import psutil
 import pytest
 
-from tests.conftest import git
+from tests.conftest import as_ann, copied_repository, git
 from tests.console.cli_support import Rollcage, runner
+from tests.loop import commit
 
 CHECK = "import calc; assert calc.add(2, 3) == 5, 'add'; assert calc.double(4) == 8, 'double'"
+PYTHON_CHECK = f"""['{sys.executable}', '-B', '-S', '-c', "{CHECK}"]"""
+"""Runs the code, as tests do."""
+QUICK_CHECK = "[grep, -qs, 'a + b', calc.py, lib/calc.py]"
+"""Comes to the same; a search runs a dozen checks, and starting Python is most of what they cost."""
 
 SETTINGS = f"""\
 version: 1
@@ -29,7 +34,7 @@ branch: main
 level: auto
 checks:
   - name: tests
-    run: ['{sys.executable}', '-B', '-S', '-c', "{CHECK}"]
+    run: {QUICK_CHECK}
     timeout: 30s
     retries: 0
 agents:
@@ -131,17 +136,28 @@ def until(look: Callable[[], Found], seconds: float = 30.0) -> Found:
     return found
 
 
+@pytest.fixture(scope="session")
+def e2e_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the repository of `shop`, made once."""
+    path = tmp_path_factory.mktemp("e2e") / "template"
+    path.mkdir()
+    with as_ann():
+        git(path, "init", "-q", "-b", "main")
+        commit(path, "planner", "start", {"calc.py": GOOD, "plan.md": "plan\n", ".gitignore": "__pycache__/\n"})
+        commit(path, "planner", "plan more", {"plan.md": "plan\nmore\n"})
+        commit(path, "executor", "add notes", {"notes.md": "notes\n"})
+    return path
+
+
 @pytest.fixture
-def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Shop]:
+def shop(
+    tmp_path: Path, e2e_template: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Shop]:
     """Yield a trusted repository with three good commits; afterwards no process that it started is left."""
     path = tmp_path / "my shop ü"
-    path.mkdir()
+    copied_repository(e2e_template, path)
     monkeypatch.chdir(path)
-    git(path, "init", "-q", "-b", "main")
     shop = Shop(path, runner(capsys))
-    shop.commit("planner", "start", {"calc.py": GOOD, "plan.md": "plan\n", ".gitignore": "__pycache__/\n"})
-    shop.commit("planner", "plan more", {"plan.md": "plan\nmore\n"})
-    shop.commit("executor", "add notes", {"notes.md": "notes\n"})
     shop.trust(SETTINGS)
     yield shop
     left = processes_of(tmp_path)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conftest import git
-from tests.e2e.conftest import SETTINGS, Shop
+from tests.e2e.conftest import PYTHON_CHECK, QUICK_CHECK, SETTINGS, Shop
 from tests.e2e.pseudo_terminal import terminal
 
 EVIL = (
@@ -44,7 +44,7 @@ time.sleep(600)
 @pytest.fixture
 def evil(shop: Shop) -> Iterator[Shop]:
     """A shop where people decide, with an agent that did its worst, and works on."""
-    shop.trust(SETTINGS.replace("level: auto", "level: propose"))
+    shop.trust(SETTINGS.replace("level: auto", "level: propose").replace(QUICK_CHECK, PYTHON_CHECK))
     words = [sys.executable, "-m", "rollcage", "run", "executor", "--", sys.executable, "-c", AGENT]
     with subprocess.Popen(words, cwd=shop.path, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as agent:
         assert agent.stdout is not None

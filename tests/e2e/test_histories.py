@@ -56,8 +56,6 @@ class TestHistory:
         go_on(shop.path)
 
     def test_a_file_renamed_by_a_later_good_commit_is_mended_under_its_new_name(self, shop: Shop) -> None:
-        either = "import os; os.path.exists('lib/calc.py') and __import__('sys').path.insert(0, 'lib'); import calc"
-        shop.trust((shop.path / "rollcage.yml").read_text().replace("import calc", either))
         bad = shop.commit("executor", "tidy add", {"calc.py": BAD})
         shop.commit("planner", "move calc", {"calc.py": None, "lib/calc.py": BAD + TREBLE})
         assert culprits(recover(shop)) == [bad]
