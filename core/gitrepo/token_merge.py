@@ -51,7 +51,8 @@ def token_edits(old: bytes, new: bytes) -> list[Edit]:
 
     Lines are matched first, then tokens in what is left. Where two changes have only spaces and signs between them
     that are shorter than either, they are one change (the *semantic cleanup* of Fraser's diff-match-patch): else signs
-    that are alike by chance would hold pieces together that have nothing to do with one another.
+    that are alike by chance would hold pieces together that have nothing to do with one another. One word for one word
+    on either side is no chance: ``a & b`` and ``x & y`` are the same but for their words.
     """
     old_lines, new_lines = lines(old), lines(new)
     edits: list[Edit] = []
@@ -175,16 +176,23 @@ def _cleaned(parts: Sequence[bytes], edits: Sequence[Edit]) -> list[Edit]:
     found: list[Edit] = []
     for edit in edits:
         between = parts[found[-1].end : edit.start] if found else []
-        if found and (not between or _is_chance(between, (_size(parts, found[-1]), _size(parts, edit)))):
+        if found and (not between or _is_chance(parts, between, found[-1], edit)):
             found[-1] = Edit(found[-1].start, edit.end, (*found[-1].new, *between, *edit.new))
         else:
             found.append(edit)
     return found
 
 
-def _is_chance(between: Sequence[bytes], sizes: tuple[int, int]) -> bool:
+def _is_chance(parts: Sequence[bytes], between: Sequence[bytes], one: Edit, other: Edit) -> bool:
     text = b"".join(between)
-    return not _WORD.search(text) and b"\n" not in text and len(text) <= min(sizes)
+    if _WORD.search(text) or b"\n" in text or (not text.isspace() and all(_is_word(parts, e) for e in (one, other))):
+        return False
+    return len(text) <= min(_size(parts, one), _size(parts, other))
+
+
+def _is_word(parts: Sequence[bytes], edit: Edit) -> bool:
+    """Return whether one word takes the place of one word."""
+    return all(len(side) == 1 and _WORD.match(side[0]) for side in (parts[edit.start : edit.end], edit.new))
 
 
 def _size(parts: Sequence[bytes], edit: Edit) -> int:

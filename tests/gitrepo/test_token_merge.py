@@ -15,6 +15,7 @@ from rollcage.core.gitrepo.finely import merge_file
 from rollcage.core.gitrepo.mirror import Mirror
 from rollcage.core.gitrepo.token_merge import (
     MOST_TOKENS,
+    Edit,
     TokenMerge,
     applied,
     lines,
@@ -163,3 +164,9 @@ def test_text_that_looks_like_gits_markers_is_text(mirror: Mirror) -> None:
     marker = b"<<<<<<<<< x\n=======\n>>>>>>> y\n"
     merged = merge_file(mirror, marker + b"a - b\n", marker + b"f(a - b)\n", marker + b"a + b\n")
     assert merged == TokenMerge(marker + b"f(a + b)\n")
+
+
+def test_words_that_take_each_others_place_are_changes_of_their_own() -> None:
+    now, then, later = b"f(total & 256)\n", b"f(old & 0xFF)\n", b"f(sum & 256)\n"
+    assert token_edits(now, then) == [Edit(2, 3, (b"old",)), Edit(6, 7, (b"0xFF",))]
+    assert merge_tokens(now, later, b"f(total & 0xFF)\n").text == b"f(sum & 0xFF)\n"
