@@ -23,6 +23,7 @@ from .probe import Prober, TimeLimit
 from .reach import find_reach
 from .search import Terrain
 from .suspects import rank
+from .writers import Writer, find_writer
 
 __all__ = ["CHECK_RULE", "diagnose", "failing_checks"]
 
@@ -32,6 +33,8 @@ WINDOW = 20
 """Commits that are suspects where no good one is known and no check tells."""
 NEWEST = 50
 """Commits that are suspects where no check fails: that the checks pass clears none of them of a leak."""
+BY_ROWS = 0.9
+"""How sure it is who damaged data where taking back one writer's rows mends them, and nobody else's do."""
 EARLIER = 100
 """Earlier incidents whose culprits count as evidence."""
 
@@ -338,6 +341,9 @@ def _by_evidence(case: _Case, head: str) -> Diagnosis:
     services, incident = case.services, case.incident
     listed = commits(services.mirror, head, limit=NEWEST, first_parent=False)
     suspects = case.rank(attributed(services, listed))
+    writer = find_writer(services, incident) if not incident.agent else None
+    if writer is not None:
+        return _by_writer(case, head, suspects, writer)
     step = step_at(services, incident.agent, case.onset)
     judged = verdict_without_check(incident, suspects, case.onset, step=step)
     return case.diagnosis(
@@ -348,6 +354,22 @@ def _by_evidence(case: _Case, head: str) -> Diagnosis:
         reasons=judged.reasons,
         confidence=judged.confidence,
     )
+
+
+def _by_writer(case: _Case, head: str, suspects: tuple[Suspect, ...], writer: Writer) -> Diagnosis:
+    """The data are damaged by rows that one agent wrote: whether a commit made it do so no check can tell."""
+    reasons = ("taking its rows back was seen to mend the data", "no check fails, so no commit can be blamed for sure")
+    found = case.diagnosis(
+        Verdict.ASK,
+        f"{writer.rows:,} changes by {writer.agent} since {writer.since:%H:%M:%S} UTC damaged the data",
+        head=head,
+        suspects=suspects,
+        reasons=reasons,
+        confidence=BY_ROWS,
+    )
+    agents = (writer.agent,)
+    reach = find_reach(case.services, case.incident, (), agents, head=head)
+    return replace(found, agents=agents, reach=reach, onset=writer.since)
 
 
 def _whose_merge(services: Services, commit: Commit) -> Commit:

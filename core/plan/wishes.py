@@ -118,6 +118,6 @@ def candidates(diagnosis: Diagnosis) -> tuple[Suspect, ...]:
 
 
 def problem_agents(incident: Incident, diagnosis: Diagnosis) -> list[str]:
-    """Return the agents that are stopped: whose commits the culprits are, else whose trouble it is."""
+    """Return the agents that are stopped: whose commits the culprits are, else whose trouble it is, or proved to be."""
     culprits = [suspect.agent for suspect in diagnosis.culprits if suspect.agent]
-    return list(dict.fromkeys(culprits or ([incident.agent] if incident.agent else [])))
+    return list(dict.fromkeys(culprits or ([incident.agent] if incident.agent else diagnosis.agents)))

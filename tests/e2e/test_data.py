@@ -87,3 +87,29 @@ def test_a_checkpoint_loses_what_others_wrote_so_it_waits_for_a_human_who_is_tol
     assert done.code == 0, done.err
     assert (shop.committed("calc.py"), rows(shop)) == (GOOD, BEFORE)
     undo(shop)
+
+
+def test_damaged_data_without_a_failing_check_name_their_writer_whose_rows_go_back_on_approval(shop: Shop) -> None:
+    check = '    - {name: negative, sql: "SELECT id, price FROM orders WHERE price < 0"}'
+    many = check.replace("SELECT id, price", "SELECT 200 * count(*)")
+    shop.trust((shop.path / "rollcage.yml").read_text() + DATABASE.replace(check, many) + "  row_capture: [orders]\n")
+    (shop.path / ".git" / "info" / "exclude").write_text("shop.db*\n")
+    with connected(shop) as connection:
+        connection.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY, price INTEGER)")
+        connection.executemany("INSERT INTO orders VALUES (?, ?)", BEFORE)
+        assert shop.once(code=0)[-1]["result"] == "healthy"
+        with writing_as(connection, "planner"):
+            connection.execute("INSERT INTO orders VALUES (4, 8)")
+        with writing_as(connection, "executor"):
+            connection.execute("INSERT INTO orders VALUES (3, -1)")
+    events = shop.once(code=3)
+    diagnosis = next(event for event in events if event["event"] == "diagnosis")
+    assert (diagnosis["verdict"], diagnosis["agents"], diagnosis["reach"]["tables"]) == (
+        "ask",
+        ["executor"],
+        ["orders"],
+    )
+    option = next(event for event in events if event["event"] == "option" and event["rank"] == 1)
+    assert option["type"] == "RESTART_ONLY"
+    assert shop.here("rollback", option["id"], "--yes").code == 0
+    assert rows(shop) == [*BEFORE, (4, 8)]
