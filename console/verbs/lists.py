@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...core.errors import ExitCode
-from ...widgets import figures
 from ..context import Context
 from ..diagnostics import say
 from ..options import json_option
@@ -125,6 +124,8 @@ def rollbacks(context: Context, as_json: bool) -> int:
 @click.pass_obj
 def snapshots(context: Context, checkpoints: bool, as_json: bool) -> int:
     """List the snapshots, newest first; rollcage restore goes back to one."""
+    from ...widgets import figures
+
     kept = context.store.checkpoints()
     if checkpoints:
         return _checkpoints(kept, as_json=as_json)
@@ -151,6 +152,8 @@ def snapshots(context: Context, checkpoints: bool, as_json: bool) -> int:
 
 
 def _checkpoints(kept: Sequence[Checkpoint], *, as_json: bool) -> int:
+    from ...widgets import figures
+
     write_list(
         kept,
         (
