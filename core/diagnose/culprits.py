@@ -8,7 +8,8 @@ there fails *because* they were taken back, since later work needs something of 
 blamed for it. The same is an error that no commit had before, such as a test file that cannot be imported without
 them: whether a fault is hidden behind that, the rehearsal of the plan shows, which takes back less and must pass every
 check. Where a check names no tests the two cannot be told apart, and the further culprit is for a human. So is a branch
-of which it was not seen that it is well without the culprits.
+of which it was seen that it cannot be judged without the culprits. Where they cannot be taken back as whole commits,
+the plan's finer parts are rehearsed instead, and must be seen to make the failing tests pass.
 """
 
 from __future__ import annotations
@@ -243,8 +244,13 @@ class _Hunt:
             outcome = self._look(self._ground.head, without, check) if known and not self._stop() else None
             if outcome is not None and is_flaky(outcome) and (followed := self._failing.get(check.name)):
                 outcome = self._seen(self._ground.head, without, check, followed)
+            if outcome is None and known and not self._stop():
+                # A plan that keeps what later work needs may apply where the whole commits do not. Nothing is carried
+                # out unattended of which it was not seen that the failing tests pass with it (core/plan/proof.py).
+                self._found.notes.append(f"taken back whole it conflicts with later work: {self._without_all()}")
+                break
             if outcome is None or outcome.passed is None:
-                why = "stopped before that was run" if self._stop() else "that conflicts with later work"
+                why = "stopped before that was run" if self._stop() else "it cannot be tried"
                 why = outcome.detail.partition("\n")[0] if outcome is not None and outcome.detail else why
                 self._found.reasons.append(f"it was not seen that {check.name} passes {self._without_all()}: {why}")
                 break

@@ -9,6 +9,7 @@ import pytest
 
 from rollcage.core.diagnose.diagnose import diagnose
 from rollcage.core.model import Diagnosis, Incident, Verdict
+from rollcage.core.plan.options import build_options
 from tests.conftest import git
 from tests.loop import Shop
 
@@ -142,12 +143,17 @@ def test_a_fault_on_the_lines_of_another_is_found_by_taking_that_back_by_words(s
     assert (diagnosis.verdict, shas(diagnosis)) == (Verdict.ACT, [second, first])
 
 
-def test_where_the_culprit_cannot_be_taken_back_to_see_what_is_left_a_human_decides(suite: Shop) -> None:
+def test_where_the_culprit_cannot_be_taken_back_whole_the_plan_must_prove_itself_or_a_human_decides(
+    suite: Shop,
+) -> None:
     bad = suite.commit("executor", "tidy a", {"a": "bad one\n"})
     suite.commit("planner", "write it anew", {"a": "another bad\n"})
     diagnosis = found(suite)
-    assert (diagnosis.verdict, shas(diagnosis)) == (Verdict.ASK, [bad])
-    assert "it was not seen that tests passes" in diagnosis.reasons[0]
+    assert (diagnosis.verdict, shas(diagnosis)) == (Verdict.ACT, [bad])
+    assert any("conflicts with later work" in line for line in diagnosis.culprits[0].evidence)
+    incident = suite.incident(suite.finding(agent="executor"))
+    for option, _ in build_options(suite.services, incident, diagnosis):
+        assert not (option.rehearsal.applies and option.rehearsal.proven)
 
 
 def test_who_only_brought_the_failing_test_is_for_a_human(suite: Shop) -> None:
