@@ -178,14 +178,15 @@ TREE = {
 def test_sources_are_what_is_neither_test_nor_build_file_nor_the_script(
     tmp_path: Path, check: MakeCheck, run: tuple[str, ...], cwd: str, kept: set[str]
 ) -> None:
+    tree = tmp_path / "tree"
     for name in TREE:
-        path = tmp_path / name
+        path = tree / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("content")
-    (tmp_path / "link.py").symlink_to("/etc/hostname")
-    (tmp_path / ".git").mkdir()
-    (tmp_path / ".git" / "config").touch()
-    found = {str(path.relative_to(tmp_path)) for path in sources(check(run, cwd=cwd), tmp_path)}
+    (tree / "link.py").symlink_to("/etc/hostname")
+    (tree / ".git").mkdir()
+    (tree / ".git" / "config").touch()
+    found = {str(path.relative_to(tree)) for path in sources(check(run, cwd=cwd), tree)}
     code = {"src/calc.py", "src/contest.py", "web/app.ts", "go/calc.go", "tools/check.py", "run.sh"}
     assert found == (code | {"README.md", "state.txt", ".github/workflow.yml"}) - kept
 

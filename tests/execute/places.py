@@ -232,7 +232,7 @@ def slow_checkout(scene: Scene) -> None:
     """Let the checkout of files ``*.slow`` kill git, and the process that ``CRASH_AT_CHECKOUT`` names."""
     script = scene.place / "smudge"
     # Git asks for the content elsewhere, too; it leads its own process group, and only read-tree writes files.
-    leader = "ps -o args= -p $(ps -o pgid= -p $$)"
+    leader = "ps -ww -o args= -p $(ps -o pgid= -p $$)"
     dies = 'if test -n "$CRASH_AT_CHECKOUT"; then kill -9 "$CRASH_AT_CHECKOUT" 0; fi'
     mark = f": > '{scene.place / 'checked-out'}'"
     script.write_text(f"#!/bin/sh\nif {leader} | grep -q 'read-tree -m -u'; then\n{mark}\n{dies}\nfi\ncat\n")

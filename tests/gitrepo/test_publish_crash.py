@@ -336,7 +336,7 @@ def blocked(tmp_path: Path) -> Blocked:
     os.mkfifo(gate)
     script = tmp_path / "smudge"
     # Planning asks for the content, too; git leads its own process group, and only read-tree writes files.
-    writes = "ps -o args= -p $(ps -o pgid= -p $$) | grep -q 'read-tree -m -u'"
+    writes = "ps -ww -o args= -p $(ps -o pgid= -p $$) | grep -q 'read-tree -m -u'"
     script.write_text(f"#!/bin/sh\nif {writes} && mkdir '{reached}' 2>/dev/null; then read line < '{gate}'; fi\ncat\n")
     script.chmod(0o755)
     git(here.top, "config", "filter.slow.smudge", f"'{script}'")
