@@ -59,31 +59,27 @@ def undo(app: RollcageApp, selection: Selection) -> None:
     """Turn a rollback round."""
     rollback = selection.rollback
     record = next(view.rollback for view in app.board.rollbacks if view.rollback.id == rollback)
-
-    def answered(yes: str | None) -> None:
-        if yes is not None:
-            app.wish(f"undo {rollback}", partial(app.operator.undo, rollback), f"{rollback} is to be undone")
-
-    lines = [
-        f"What {rollback} ({record.kind}, {record.state.value}) took back comes again, as a new commit on top.",
-        "Work that came after it stays. The agents stand by meanwhile.",
-    ]
-    _confirm(app, "undo", f"Undo {rollback}?", lines, answered)
+    what = f"What {rollback} ({record.kind}, {record.state.value}) took back comes again, as a new commit on top."
+    call = partial(app.operator.undo, rollback)
+    _turn(app, "undo", rollback, f"Undo {rollback}?", what, call, f"{rollback} is to be undone")
 
 
 def redo(app: RollcageApp, selection: Selection) -> None:
     """Do an undone rollback again."""
     rollback = selection.rollback
+    what = f"What {rollback} took back, and its undo brought again, goes once more, as a new commit on top."
+    call = partial(app.operator.redo, rollback)
+    _turn(app, "redo", rollback, f"Do {rollback} again?", what, call, f"{rollback} is to be done again")
 
+
+def _turn(
+    app: RollcageApp, action: str, rollback: str, title: str, what: str, call: Callable[[], object], done: str
+) -> None:
     def answered(yes: str | None) -> None:
         if yes is not None:
-            app.wish(f"redo {rollback}", partial(app.operator.redo, rollback), f"{rollback} is to be done again")
+            app.wish(f"{action} {rollback}", call, done)
 
-    lines = [
-        f"What {rollback} took back, and its undo brought again, goes once more, as a new commit on top.",
-        "Work that came after it stays. The agents stand by meanwhile.",
-    ]
-    _confirm(app, "redo", f"Do {rollback} again?", lines, answered)
+    _confirm(app, action, title, [what, "Work that came after it stays. The agents stand by meanwhile."], answered)
 
 
 def stop(app: RollcageApp, selection: Selection) -> None:

@@ -19,7 +19,6 @@ from ..errors import RefusedError
 from ..text import clean
 from .database import CheckError
 
-CHANGES = "rollcage_change"
 OURSELVES = "rollcage"
 """The agent of what rollcage takes back."""
 CONFLICTS_SHOWN = 20

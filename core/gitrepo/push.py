@@ -19,9 +19,6 @@ from .git import Git, revision
 from .mirror import Mirror
 from .repository import Repository
 
-FETCHED = "refs/rollcage/remotes"
-"""Below it the mirror keeps what a remote was seen to have; the user's own refs are never written."""
-
 PUSH_TIMEOUT_S = 120.0
 _LOOK_TIMEOUT_S = 30.0
 
