@@ -198,7 +198,7 @@ def run_auto(context: Context, once: bool, settle: float, as_json: bool, level: 
 @contextmanager
 def leading(context: Context) -> Iterator[Leader]:
     """Lead the repository within. Raises LeaseError where another engine leads it."""
-    leader = Leader(context.repository.common_dir, context.leases)
+    leader = Leader(context.repository.common_dir, context.own_leases)
     if not leader.try_lead():
         raise LeaseError(
             f"another engine leads this repository: {leader.holder()}; rollcage opens a console on it, "
@@ -222,7 +222,7 @@ def answered(context: Context, decision: Decision) -> Answer:
 
     Ctrl-C leaves the decision to the engine that runs or starts next; a rollback in progress here is ended first.
     """
-    leader = Leader(context.repository.common_dir, context.leases)
+    leader = Leader(context.repository.common_dir, context.own_leases)
     tick = threading.Event()
     while (answer := answer_to(context.store, decision.id)) is None:
         if not leader.try_lead():

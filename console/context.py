@@ -15,7 +15,7 @@ from .diagnostics import say
 
 if TYPE_CHECKING:
     from ..core.config import Settings
-    from ..core.coordination.leases import Leases
+    from ..core.coordination.embedded import EmbeddedLeases
     from ..core.gitrepo.repository import Repository
     from ..core.services import Services
     from ..core.status import View
@@ -100,11 +100,20 @@ class Context:
         return Signals(self.store)
 
     @cached_property
-    def leases(self) -> Leases:
-        """The leases. Raises StoreError."""
-        from ..core.coordination.leases import Leases
+    def own_leases(self) -> EmbeddedLeases:
+        """The leases of this machine alone, that of the engine among them. Raises StoreError."""
+        from ..core.coordination.embedded import EmbeddedLeases
 
-        return Leases(self.paths, self.clock)
+        return EmbeddedLeases(self.paths, self.clock)
+
+    @cached_property
+    def leases(self) -> EmbeddedLeases:
+        """The leases that agents, Issue operations and operators share. Raises StoreError, and as `trusted` does."""
+        if self.settings.coordination.kind == "embedded":
+            return self.own_leases
+        from ..core.coordination.opening import open_leases
+
+        return open_leases(self.settings.coordination, self.paths, self.clock)
 
     @cached_property
     def trusted(self) -> Trusted:
@@ -170,11 +179,11 @@ class Context:
         from ..core.coordination.leader import Leader
 
         common = self._known[0] if self._known else self.repository.common_dir
-        return Leader(common, self.leases).holder()
+        return Leader(common, self.own_leases).holder()
 
     def close(self) -> None:
         """Close what was opened."""
-        for name in ("signals", "leases", "store"):
+        for name in ("signals", "leases", "own_leases", "store"):
             opened = self.__dict__.pop(name, None)
             if opened is not None:
                 opened.close()

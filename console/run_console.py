@@ -22,7 +22,7 @@ def run_console(context: Context, *, read_only: bool, plain: bool, after: Callab
     from .app import run_app
 
     settings = context.settings
-    leader = Leader(context.repository.common_dir, context.leases)
+    leader = Leader(context.repository.common_dir, context.own_leases)
     stops: list[Callable[[], object]] = []
 
     def stop() -> None:

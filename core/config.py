@@ -305,6 +305,17 @@ class CoordinationSettings(Section):
         return self
 
 
+class CompetitionSettings(Section):
+    """One workspace: its folder, its Issues, and its phases."""
+
+    directory: Below | None = Field(default=None, description="its folder; default: competitions/NAME")
+    venv: Below | None = Field(default=None, description="its virtual environment; default: .venv in its folder")
+    label: Title | None = Field(default=None, description="the label of its Issues; default: comp:NAME")
+    phases: tuple[Name, ...] = Field(
+        default=("setup", "run", "review", "closed"), min_length=1, description="in their order"
+    )
+
+
 class OperatorSettings(Section):
     """Who may approve."""
 
@@ -369,7 +380,7 @@ class Settings(Section):
     retention: RetentionSettings = Field(default=RetentionSettings(), description="how long things are kept")
     tracker: TrackerSettings = Field(default=TrackerSettings(), description="where Issues live")
     coordination: CoordinationSettings = Field(default=CoordinationSettings(), description="where leases live")
-    competitions: dict[str, dict[str, Any]] = Field(
+    competitions: dict[Name, CompetitionSettings] = Field(
         default_factory=dict, description="workspaces, by name: directory, venv, label, phases"
     )
     workflows: tuple[str, ...] = Field(default=(), description="files")

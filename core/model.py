@@ -545,12 +545,28 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiter:
+    """Who waits for a lock."""
+
+    holder: str
+    since: datetime
+    session: str = ""
+    """The line of work that waits; empty: not known."""
+
+
+@dataclass(frozen=True, slots=True)
 class Lease:
-    """A lease that exists now."""
+    """A lock that somebody holds, for now; of a semaphore there are several of one name."""
 
     name: str
     holder: str
     token: int
     expires_in_s: float
     since: datetime
-    waiters: tuple[str, ...] = ()
+    waiters: tuple[Waiter, ...] = ()
+    """For the name, in turn."""
+    session: str = ""
+    permits: int = 1
+    """That the name has."""
+    slots: int = 1
+    """That this one takes of them."""

@@ -39,6 +39,7 @@ from rollcage.core.model import (
     StepState,
     Suspect,
     Verdict,
+    Waiter,
 )
 
 NOW = datetime(2026, 11, 20, 14, 2, 31, tzinfo=UTC)
@@ -174,7 +175,7 @@ def early_events() -> tuple[Event, ...]:
 def leases() -> tuple[Lease, ...]:
     return (
         Lease("branch/main", "engine", 119, 8.4, ago(40)),
-        Lease("issue/42", "executor", 118, 41.0, ago(75), ("planner",)),
+        Lease("issue/42", "executor", 118, 41.0, ago(75), (Waiter("planner", ago(12)),)),
     )
 
 

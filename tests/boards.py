@@ -22,6 +22,7 @@ from rollcage.core.model import (
     RollbackState,
     Suspect,
     Verdict,
+    Waiter,
 )
 from rollcage.core.plan.recovery import step
 from tests.board_parts import (
@@ -123,7 +124,7 @@ def waiting() -> Board:
         events=events,
         needs_you=1,
         snapshots=(snapshot(135), *board.snapshots),
-        leases=(*board.leases, Lease("issue/7", "planner", 120, 200.0, ago(20), ("executor",))),
+        leases=(*board.leases, Lease("issue/7", "planner", 120, 200.0, ago(20), (Waiter("executor", ago(9)),))),
         transitions={
             "executor": (
                 (ago(1_512), "idle", "starting"),
@@ -311,7 +312,10 @@ def hostile(text: str) -> Board:
             IncidentView(replace(hit, id="inc-13"), None, (), (), (), text),
         ),
         rollbacks=(ran,),
-        leases=(Lease(text, text, 1, 5.0, NOW, (text, "planner")), Lease(f"b{text}", "planner", 2, 9.0, NOW, (text,))),
+        leases=(
+            Lease(text, text, 1, 5.0, NOW, (Waiter(text, NOW), Waiter("planner", NOW))),
+            Lease(f"b{text}", "planner", 2, 9.0, NOW, (Waiter(text, NOW),)),
+        ),
         snapshots=tuple(replace(snapshot, why=text, warnings=(text,)) for snapshot in board.snapshots),
         events=tuple(
             replace(

@@ -22,7 +22,7 @@ SIZE = (130, 42)
 
 async def draw(context: Context) -> str:
     """Return the console as SVG, without web fonts: the picture must not load anything from elsewhere."""
-    leader = Leader(context.repository.common_dir, context.leases)
+    leader = Leader(context.repository.common_dir, context.own_leases)
     leader.try_lead()
     app = RollcageApp(
         BoardReader(context, leader, "propose"),

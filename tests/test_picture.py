@@ -10,7 +10,7 @@ import pytest
 
 from rollcage.core.board import Board, EngineView
 from rollcage.core.config import Level
-from rollcage.core.coordination.leases import Leases
+from rollcage.core.coordination.embedded import EmbeddedLeases
 from rollcage.core.model import (
     EVERYBODY,
     DecisionVerdict,
@@ -130,7 +130,7 @@ def test_what_nobody_mended_is_not_called_healthy(shop: Shop) -> None:
 def test_the_time_of_a_lease_that_runs_is_no_change_and_a_renewal_is(shop: Shop) -> None:
     clock = ManualClock()
     context = shop.open(clock)
-    leases = Leases(context.paths, clock)
+    leases = EmbeddedLeases(context.paths, clock)
     held = leases.acquire("issue/42", "executor", ttl=60)
     clock.advance(1)
     wall = Wall(shop)

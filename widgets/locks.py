@@ -30,7 +30,7 @@ def cycles(leases: Iterable[Lease]) -> list[tuple[str, ...]]:
     waits: dict[str, list[str]] = {}
     for lease in leases:
         for waiter in lease.waiters:
-            waits.setdefault(waiter, []).append(lease.name)
+            waits.setdefault(waiter.holder, []).append(lease.name)
     found: dict[frozenset[str], tuple[str, ...]] = {}
     done: set[str] = set()
     for start in waits:
@@ -137,5 +137,5 @@ def _cells(lease: Lease, passed: float) -> tuple[Cell, ...]:
         Span(lease.holder or figures.UNKNOWN),
         Span(f"{lease.token:,}", "muted"),
         Span(ends, "warning" if ends == "over" else ""),
-        Span(" ← " + ", ".join(lease.waiters) if lease.waiters else "", "info"),
+        Span(" ← " + ", ".join(waiter.holder for waiter in lease.waiters) if lease.waiters else "", "info"),
     )

@@ -60,7 +60,7 @@ def locks(context: Context, as_json: bool) -> int:
             Column("token", lambda lease: lease.token, right=True),
             Column("expires in s", lambda lease: f"{lease.expires_in_s:.0f}", right=True),
             Column("since", lambda lease: lease.since),
-            Column("waiting", lambda lease: ", ".join(lease.waiters)),
+            Column("waiting", lambda lease: ", ".join(waiter.holder for waiter in lease.waiters)),
         ),
         as_json=as_json,
         body=lambda lease: body("lock", lease),

@@ -55,14 +55,14 @@ def _lost(context: Context) -> Lost | None:
 
 
 def _rebuild(context: Context, lost: Lost, snapshot: str, *, yes: bool, as_json: bool) -> None:
+    from ...core.coordination.embedded import EmbeddedLeases
     from ...core.coordination.leader import LEASE
-    from ...core.coordination.leases import Leases
     from ...core.errors import LeaseError
     from ...core.execute.restoring import find_snapshot, rebuild_lost
     from ...core.store.store import Store
 
     store = Store.open(lost.paths, context.clock)
-    leases = Leases(lost.paths, context.clock)
+    leases = EmbeddedLeases(lost.paths, context.clock)
     try:
         refuse_agents(store, f"restore {snapshot}")
         engines = [lease.holder for lease in leases.list() if lease.name == LEASE]

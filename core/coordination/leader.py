@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 from ..errors import LeaseError
 from ..store.files import not_writable, write_atomically
 from ..text import clean
+from .embedded import EmbeddedLeases
 from .holders import is_free
-from .leases import HeldLease, Leases, LostLeaseError
+from .leases import HeldLease, LostLeaseError
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -30,7 +31,7 @@ TTL = 10.0
 class Leader:
     """This process as a candidate; at most one of all leads. Safe between threads."""
 
-    def __init__(self, common_dir: Path, leases: Leases) -> None:
+    def __init__(self, common_dir: Path, leases: EmbeddedLeases) -> None:
         """Take the common git directory and the leases of its repository. Touches nothing yet."""
         self._folder = common_dir / "rollcage"
         self._leases = leases

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from ..config import dependencies
-from ..coordination.leases import Leases
+from ..coordination.opening import open_leases
 from ..fleet.handovers import LOOK_BACK, unfinished
 from ..gitrepo.history import commits
 from ..model import Commit, Incident, Reach, SignalKind
@@ -103,7 +103,7 @@ def _dependents(services: Services, agents: Sequence[str]) -> list[str]:
 
 
 def _held(services: Services, troubled: Sequence[str]) -> tuple[str, ...]:
-    leases = Leases(services.paths, services.clock)
+    leases = open_leases(services.settings.coordination, services.paths, services.clock)
     try:
         return tuple(f"{each.name}, held by {each.holder}" for each in leases.list() if each.holder in troubled)
     finally:

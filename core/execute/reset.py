@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from ..coordination.leases import Leases, LostLeaseError
+from ..coordination.leases import LostLeaseError
+from ..coordination.opening import open_leases
 from ..errors import RefusedError, StoreError
 from ..fleet import mailbox
 from ..fleet.handovers import LOOK_BACK, WITHDRAWN, HandOver, tell_state, unfinished
@@ -173,7 +174,7 @@ def _break_leases(work: Work, agent: str, reason: str) -> list[str]:
     """Break the locks that the agent holds, each with a record of it in the audit log; return their names."""
     services = work.services
     broken = []
-    with closing(Leases(services.paths, services.clock)) as leases:
+    with closing(open_leases(services.settings.coordination, services.paths, services.clock)) as leases:
         for lease in held_by(leases.list(), agent):
             try:
                 leases.break_(lease.name, "engine", reason, services.store.audit)

@@ -33,6 +33,11 @@ class RepositoryPaths:
         return self.root / "inbox.db"
 
     @property
+    def issues_db(self) -> Path:
+        """The local tracker, what waits to be sent, batches under way, the audit of Issues; agents may write."""
+        return self.root / "issues.db"
+
+    @property
     def record(self) -> Path:
         """Where the repository stood last: its path, device, inode and root commits."""
         return self.root / "repository.json"

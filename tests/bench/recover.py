@@ -14,8 +14,8 @@ import psutil
 
 from rollcage.core.clock import SystemClock
 from rollcage.core.config import Level
+from rollcage.core.coordination.embedded import EmbeddedLeases
 from rollcage.core.coordination.leader import Leader
-from rollcage.core.coordination.leases import Leases
 from rollcage.core.engine import Engine
 from rollcage.core.fleet.control import stop_tree
 from rollcage.core.fleet.runs import current_runs
@@ -119,7 +119,7 @@ def _services(top: Path) -> Iterator[Services]:
 
 
 def _once(services: Services) -> Outcome:
-    leader = Leader(services.repository.common_dir, Leases(services.paths, services.clock))
+    leader = Leader(services.repository.common_dir, EmbeddedLeases(services.paths, services.clock))
     if not leader.try_lead():
         raise RuntimeError(f"{leader.holder()} leads")
     try:

@@ -248,7 +248,7 @@ def test_who_waits_for_a_decision_becomes_the_engine_where_none_runs(shop: Shop)
 
 def test_the_engine_that_runs_answers_whoever_waits(shop: Shop) -> None:
     services, context = shop.services, shop.context
-    host = EngineHost(services, Leader(context.repository.common_dir, context.leases))
+    host = EngineHost(services, Leader(context.repository.common_dir, context.own_leases))
     host.start()
     try:
         assert answered(context, context.operator().stop_agent("planner")).text == "planner: stop done"
@@ -260,7 +260,7 @@ def test_the_engine_that_runs_answers_whoever_waits(shop: Shop) -> None:
 
 
 def leader_of(context: Context) -> Leader:
-    return Leader(context.repository.common_dir, context.leases)
+    return Leader(context.repository.common_dir, context.own_leases)
 
 
 def test_a_second_console_attaches_and_takes_over_when_the_first_leaves(shop: Shop) -> None:

@@ -1,4 +1,4 @@
-"""Leases of the test's own, and real processes that hold them."""
+"""EmbeddedLeases of the test's own, and real processes that hold them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from rollcage.core.clock import Clock
-from rollcage.core.coordination.leases import Leases
+from rollcage.core.coordination.embedded import EmbeddedLeases
 from rollcage.core.store.identity import identify
 from rollcage.core.store.paths import RepositoryPaths
 from tests.conftest import git
 
-Make = Callable[[Clock], Leases]
+Make = Callable[[Clock], EmbeddedLeases]
 Spawn = Callable[..., "subprocess.Popen[str]"]
 
 
@@ -27,10 +27,10 @@ def paths(repository: Path) -> RepositoryPaths:
 @pytest.fixture
 def make(paths: RepositoryPaths) -> Iterator[Make]:
     """Make holders of their own, as other processes would be."""
-    made: list[Leases] = []
+    made: list[EmbeddedLeases] = []
 
-    def one(clock: Clock) -> Leases:
-        made.append(Leases(paths, clock))
+    def one(clock: Clock) -> EmbeddedLeases:
+        made.append(EmbeddedLeases(paths, clock))
         return made[-1]
 
     yield one
@@ -46,9 +46,9 @@ def spawn(paths: RepositoryPaths) -> Iterator[Spawn]:
     def one(code: str, *arguments: str) -> subprocess.Popen[str]:
         start = (
             "import sys; from pathlib import Path; from rollcage.core.clock import SystemClock\n"
-            "from rollcage.core.coordination.leases import Leases\n"
+            "from rollcage.core.coordination.embedded import EmbeddedLeases\n"
             "from rollcage.core.store.paths import RepositoryPaths\n"
-            "leases = Leases(RepositoryPaths(Path(sys.argv[1])), SystemClock())\n"
+            "leases = EmbeddedLeases(RepositoryPaths(Path(sys.argv[1])), SystemClock())\n"
         )
         command = [sys.executable, "-c", start + code, str(paths.root), *arguments]
         children.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from rollcage.core.clock import SystemClock
+from rollcage.core.coordination.embedded import EmbeddedLeases
 from rollcage.core.coordination.leader import Leader
-from rollcage.core.coordination.leases import Leases
 from rollcage.core.errors import StoreError
 from rollcage.core.store.identity import identify
 from tests.conftest import ManualClock
@@ -85,7 +85,7 @@ def test_resigns_when_its_lease_is_broken(common: Path, make: Make, clock: Manua
 def test_does_not_lead_where_an_engine_of_another_state_directory_does(
     repository: Path, common: Path, make: Make, clock: ManualClock, tmp_path: Path
 ) -> None:
-    leases = Leases(identify(common, lambda: ["root"], home=tmp_path / "other"), clock)
+    leases = EmbeddedLeases(identify(common, lambda: ["root"], home=tmp_path / "other"), clock)
     first, second = Leader(common, make(clock)), Leader(common, leases)
     assert first.try_lead()
     assert not second.try_lead()

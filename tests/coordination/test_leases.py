@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from rollcage.core.clock import SystemClock
-from rollcage.core.coordination import leases as module
-from rollcage.core.coordination.leases import HeldLease, Leases, LostLeaseError
+from rollcage.core.coordination import embedded as module
+from rollcage.core.coordination.embedded import EmbeddedLeases
+from rollcage.core.coordination.leases import HeldLease, LostLeaseError
 from rollcage.core.errors import ExitCode, LeaseError, StoreError, UsageError
 from rollcage.core.store.paths import RepositoryPaths
 from rollcage.core.store.store import Store
@@ -199,7 +200,7 @@ class TestWaiting:
         for count, name in enumerate(names, 1):
             children.append(spawn(code, name))
             wait_for_waiters(leases, count)
-        assert leases.list()[0].waiters == ("one", "two", "three")
+        assert [waiter.holder for waiter in leases.list()[0].waiters] == ["one", "two", "three"]
         with pytest.raises(LeaseError):
             leases.acquire("a", "jumper")
         leases.release(held)
@@ -220,7 +221,7 @@ class TestWaiting:
     def test_a_waiter_that_no_longer_looks_loses_its_place(self, make: Make, spawn: Spawn) -> None:
         leases = make(SystemClock())
         held = leases.acquire("a", "test", ttl=60)
-        impatient = "import rollcage.core.coordination.leases as module; module.WAITER_TTL = 0.5\n"
+        impatient = "import rollcage.core.coordination.embedded as module; module.WAITER_TTL = 0.5\n"
         waiter = spawn(
             impatient + "leases.acquire('a', 'waiter', 60.0, 60.0); print('had', flush=True); sys.stdin.read()"
         )
@@ -331,7 +332,7 @@ class Tokens(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp())
         self.boots = 1
         self.clock = Rebooted(1)
-        self.leases: Leases | None = None
+        self.leases: EmbeddedLeases | None = None
         self.highest = 0
         self.held: list[HeldLease] = []
 
@@ -341,7 +342,7 @@ class Tokens(RuleBasedStateMachine):
         self.open()
 
     def open(self) -> None:
-        self.leases = Leases(RepositoryPaths(self.folder / "root"), self.clock)
+        self.leases = EmbeddedLeases(RepositoryPaths(self.folder / "root"), self.clock)
         self.held = []
 
     @rule(name=st.sampled_from("ab"), ttl=st.floats(1, 20))
@@ -429,7 +430,7 @@ def test_a_block_that_is_used_up_is_followed_by_another(
     assert tokens == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
-def wait_for_waiters(leases: Leases, count: int) -> None:
+def wait_for_waiters(leases: EmbeddedLeases, count: int) -> None:
     """Poll until so many wait for the one lease there is."""
     clock = SystemClock()
     deadline = clock.boot() + 30

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from rollcage.core.coordination.leases import Leases, LostLeaseError
+from rollcage.core.coordination.embedded import EmbeddedLeases
+from rollcage.core.coordination.leases import LostLeaseError
 from rollcage.core.execute.own_branches import own_branches
 from rollcage.core.execute.runner import plan_of, start_rollback
 from rollcage.core.fleet import mailbox
@@ -38,7 +39,7 @@ def messages(scene: Scene) -> list[str]:
 def test_an_agent_starts_from_nothing_and_loses_nothing(scene: Scene, bad: str, own: Path) -> None:
     old = git(own, "rev-parse", "HEAD")
     services = scene.services()
-    with closing(Leases(services.paths, services.clock)) as leases:
+    with closing(EmbeddedLeases(services.paths, services.clock)) as leases:
         held = leases.acquire("table:users", "executor")
         other = leases.acquire("table:orders", "planner")
         begin(scene, bad, whole_agent)

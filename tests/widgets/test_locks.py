@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollcage.core.model import Lease
+from rollcage.core.model import Lease, Waiter
 from rollcage.widgets.locks import cycles, expiry
 from tests.boards import NOW
 
 
 def lease(name: str, holder: str, *waiters: str) -> Lease:
-    return Lease(name, holder, 1, 30.0, NOW, waiters)
+    return Lease(name, holder, 1, 30.0, NOW, tuple(Waiter(each, NOW) for each in waiters))
 
 
 def test_a_circle_is_told_from_agent_to_lease_to_agent() -> None:
@@ -39,7 +39,7 @@ NAMES = st.sampled_from("pqrstu")
 @given(st.lists(st.tuples(NAMES, st.lists(NAMES, max_size=3)), max_size=8))
 def test_a_circle_is_found_where_and_only_where_there_is_one(rows: list[tuple[str, list[str]]]) -> None:
     leases = [lease(f"l{place}", holder, *waiters) for place, (holder, waiters) in enumerate(rows)]
-    edges = {(waiter, item.holder) for item in leases for waiter in item.waiters}
+    edges = {(waiter.holder, item.holder) for item in leases for waiter in item.waiters}
     reach = set(edges)
     for _ in range(6):
         reach |= {(a, d) for a, b in reach for c, d in edges if b == c}

@@ -17,8 +17,8 @@ import yaml
 
 from rollcage.core.clock import SystemClock
 from rollcage.core.config import Level
+from rollcage.core.coordination.embedded import EmbeddedLeases
 from rollcage.core.coordination.leader import Leader
-from rollcage.core.coordination.leases import Leases
 from rollcage.core.engine import Engine
 from rollcage.core.gitrepo.repository import Repository
 from rollcage.core.model import Severity
@@ -157,7 +157,7 @@ def _when(work: Path) -> datetime:
 
 
 def _once(services: Services) -> Outcome:
-    leader = Leader(services.repository.common_dir, Leases(services.paths, services.clock))
+    leader = Leader(services.repository.common_dir, EmbeddedLeases(services.paths, services.clock))
     if not leader.try_lead():
         raise RuntimeError(f"{leader.holder()} leads")
     engine = Engine(services, leader, Level.AUTO)
