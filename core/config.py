@@ -68,8 +68,12 @@ def _below(path: str) -> str:
     return path
 
 
+NAME = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9_.][A-Za-z0-9_.-]{0,63}")
+"""What agents, competitions and checks may be called: harmless as a folder, an argument and a label."""
+
+
 def _name(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_.][A-Za-z0-9_.-]{0,63}", name) or name in {".", ".."}:
+    if not NAME.fullmatch(name):
         raise ValueError("is no name; allowed: 1 to 64 letters, digits, '.', '_' and '-', not beginning with '-'")
     return name
 
@@ -404,3 +408,19 @@ def dependencies(settings: Settings) -> dict[str, tuple[str, ...]]:
         )
         for name, agent in settings.agents.items()
     }
+
+
+def competition_settings(settings: Settings, name: str) -> CompetitionSettings:
+    """Return the settings of competition ``name`` with its folder, virtual environment and label, also by default.
+
+    An agent may name a competition that has no settings of its own.
+    """
+    given = settings.competitions.get(name, CompetitionSettings())
+    directory = given.directory or f"competitions/{name}"
+    return given.model_copy(
+        update={
+            "directory": directory,
+            "venv": given.venv or f"{directory}/.venv",
+            "label": given.label or f"comp:{name}",
+        }
+    )

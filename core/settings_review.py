@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
+from pathlib import PurePosixPath
 
-from .config import Settings, dependencies
+from .config import CompetitionSettings, Settings, competition_settings, dependencies
 from .lined_yaml import Path
 
 Problem = tuple[Path, str]
@@ -25,11 +26,40 @@ def contradictions(settings: Settings) -> Iterator[Problem]:
         for index, other in enumerate(agent.depends_on):
             if other not in known:
                 yield ("agents", name, "depends_on", index), _not_among(other, "agent or stage", known)
+    yield from _competitions(settings)
     try:
         TopologicalSorter(dependencies(settings)).prepare()
     except CycleError as error:
         circle = list(reversed(error.args[1]))  # graphlib names the one waited for first
         yield ("agents", circle[0], "depends_on"), f"goes in a circle: {' waits for '.join(circle)}; allowed: no circle"
+
+
+def _competitions(settings: Settings) -> Iterator[Problem]:
+    """Yield what would let one competition into another."""
+    for name, agent in settings.agents.items():
+        if agent.competition and settings.competitions and agent.competition not in settings.competitions:
+            yield ("agents", name, "competition"), _not_among(agent.competition, "competition", settings.competitions)
+    found: list[tuple[str, CompetitionSettings]] = []
+    for name, given in settings.competitions.items():
+        whole = competition_settings(settings, name)
+        label, directory = whole.label or "", PurePosixPath(whole.directory or "")
+        at: Path = ("competitions", name)
+        if len(label) > _LONGEST_LABEL:
+            place = at if given.label is None else (*at, "label")
+            yield place, f"has label '{label}' of {len(label)} characters; allowed: {_LONGEST_LABEL}, as on GitHub"
+        for other, its in found:
+            if label.casefold() == (its.label or "").casefold():
+                place = at if given.label is None else (*at, "label")
+                yield place, f"has label '{label}', as competition {other}; allowed: a label of its own"
+            there = PurePosixPath(its.directory or "")
+            if directory.is_relative_to(there) or there.is_relative_to(directory):
+                place = at if given.directory is None else (*at, "directory")
+                yield place, f"is in {directory}, and competition {other} in {there}; allowed: a folder of its own"
+        found.append((name, whole))
+
+
+_LONGEST_LABEL = 50
+"""Characters; GitHub refuses a longer one ("name is too long (maximum is 50 characters)")."""
 
 
 def _twice(path: Path, names: list[str]) -> Iterator[Problem]:
@@ -53,7 +83,6 @@ def unsupported(settings: Settings) -> Iterator[Problem]:
         (("state_dir",), settings.state_dir is not None, "set the variable ROLLCAGE_STATE_DIR"),
         (("tracker", "kind"), settings.tracker.kind != "local", "local"),
         (("coordination", "kind"), settings.coordination.kind != "embedded", "embedded"),
-        (("competitions",), bool(settings.competitions), "{}"),
         (("workflows",), bool(settings.workflows), "[]"),
         (("operators",), bool(settings.operators), "[]"),
         (("notify",), bool(settings.notify), "[]"),

@@ -21,6 +21,7 @@ from pydantic.fields import FieldInfo
 from .config import (
     AgentSettings,
     CheckSettings,
+    CompetitionSettings,
     DatabaseCheck,
     DatabaseSettings,
     RuleSettings,
@@ -46,6 +47,7 @@ _EXAMPLES: dict[str, object] = {
         url="sqlite:///app.db",
         checks=(DatabaseCheck(name="orphans", sql="select * from orders where customer is null"),),
     ),
+    "competitions": {"titanic": CompetitionSettings()},
 }
 
 
