@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..core.clock import iso
 from ..core.config import Level
-from ..core.coordination.leader import Leader
+from ..core.coordination.leader import TRY_EVERY, Leader
 from ..core.decide import REASONS
 from ..core.decisions import Answer, answer_to
 from ..core.engine import Engine
@@ -178,10 +178,14 @@ def leave_on_signals(leave: threading.Event) -> Iterator[list[int]]:
 def run_auto(context: Context, once: bool, settle: float, as_json: bool, level: Level | None) -> int:
     """Run the engine until it is told to leave, or once; return the exit code.
 
-    Raises LeaseError where another engine leads this repository, and what `Engine` raises.
+    Where another engine leads this repository, it stands by and takes over when that one ends; with ``once`` it raises
+    LeaseError instead. Raises what `Engine` raises.
     """
     services = context.services()
-    with leading(context) as leader:
+    leader = Leader(context.repository.common_dir, context.own_leases)
+    if not once and (left := _stand_by(context, leader)) is not None:
+        return left
+    with leading(context, leader):
         printer = Printer(context, as_json=as_json)
         engine = Engine(services, leader, level)
         with leave_on_signals(engine.leaving) as came:
@@ -196,9 +200,9 @@ def run_auto(context: Context, once: bool, settle: float, as_json: bool, level: 
 
 
 @contextmanager
-def leading(context: Context) -> Iterator[Leader]:
-    """Lead the repository within. Raises LeaseError where another engine leads it."""
-    leader = Leader(context.repository.common_dir, context.own_leases)
+def leading(context: Context, leader: Leader | None = None) -> Iterator[Leader]:
+    """Lead the repository within, as ``leader`` where one is given. Raises LeaseError where another engine leads it."""
+    leader = leader or Leader(context.repository.common_dir, context.own_leases)
     if not leader.try_lead():
         raise LeaseError(
             f"another engine leads this repository: {leader.holder()}; rollcage opens a console on it, "
@@ -208,6 +212,20 @@ def leading(context: Context) -> Iterator[Leader]:
         yield leader
     finally:
         leader.resign()
+
+
+def _stand_by(context: Context, leader: Leader) -> ExitCode | None:
+    """Wait until ``leader`` leads; return ``None``, or the exit code where this process was told to leave before."""
+    leave, told = threading.Event(), ""
+    with leave_on_signals(leave) as came:
+        while not leader.try_lead():
+            holder = leader.holder() or "another engine"
+            if holder != told:
+                say(f"standing by: {holder} leads this repository; this engine takes over when that one ends")
+                told = holder
+            if context.clock.wait(leave, TRY_EVERY):
+                return ExitCode.INTERRUPTED if signal.SIGINT in came else ExitCode.DONE
+    return None
 
 
 def carry_out(context: Context, decision: Decision) -> int:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import threading
 
-from ..core.coordination.leader import Leader
+from ..core.coordination.leader import TRY_EVERY, Leader
 from ..core.engine import Engine
 from ..core.rounds import Rounds
 from ..core.services import Services
 
-LOOK_EVERY_S = 1.0
-"""How often it is tried to lead: an engine elsewhere that dies is replaced within its lease."""
 AFTER_DEFECT_S = 30.0
 """An engine that ended by itself is started again after so long: nobody should be left without one for a defect."""
 
@@ -27,7 +25,7 @@ class EngineHost:
         self._not_before = 0.0
         self._engine: Engine | None = None
         rounds = Rounds(services.store, services.clock, self._leave)
-        self._thread = rounds.thread("no engine", self._look, LOOK_EVERY_S)
+        self._thread = rounds.thread("no engine", self._look, TRY_EVERY)
 
     def start(self) -> None:
         """Begin to try; where nobody leads, the engine runs when this returns. What keeps it from that is an alert."""

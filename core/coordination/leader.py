@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 LEASE = "engine"
 TTL = 10.0
 """Seconds; `Leader.heartbeat` is to be called several times within."""
+TRY_EVERY = 1.0
+"""Seconds between two tries to lead of who stands by: an engine that dies is replaced within its lease."""
 
 
 class Leader:

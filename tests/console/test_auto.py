@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from rollcage.console.engine_host import EngineHost
 from rollcage.core.board import Board
 from rollcage.core.clock import SystemClock
 from rollcage.core.config import Level
-from rollcage.core.coordination.leader import Leader
+from rollcage.core.coordination.leader import TTL, Leader
 from rollcage.core.errors import ExitCode, LeaseError
 from rollcage.core.model import Event, Hold, IncidentState, RollbackState
 from rollcage.core.progress import save_activity
@@ -174,6 +175,33 @@ def test_the_exit_code_says_what_it_came_to(shop: Shop) -> None:
 def test_another_engine_is_named(shop: Shop) -> None:
     with shop.leading() as leader, pytest.raises(LeaseError, match=f"another engine leads .*{leader.name}"):
         auto(shop)
+
+
+def test_a_service_that_is_killed_is_replaced_by_the_one_that_stands_by(shop: Shop) -> None:
+    first = spawn(shop, "--auto")
+    leader = Leader(shop.context.repository.common_dir, shop.context.own_leases)
+    eventually(lambda: leader.holder() is not None, "the first engine")
+    second = spawn(shop, "--auto")
+    assert second.stderr is not None
+    assert f"standing by: pid {first.pid} on" in second.stderr.readline()
+    first.kill()
+    killed = time.monotonic()
+    eventually(lambda: f"pid {second.pid} on" in (leader.holder() or ""), "the second engine")
+    assert time.monotonic() - killed < TTL
+    first.communicate(timeout=60)
+    second.send_signal(signal.SIGTERM)
+    _, err = second.communicate(timeout=60)
+    assert second.returncode == ExitCode.DONE, err
+
+
+def test_who_stands_by_leaves_when_it_is_told(shop: Shop) -> None:
+    with shop.leading():
+        process = spawn(shop, "--auto")
+        assert process.stderr is not None
+        assert "standing by" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+        assert process.returncode == ExitCode.INTERRUPTED
 
 
 def test_interrupted_while_it_looks_it_says_so_and_leaves_nothing_behind(shop: Shop, gate: Gate) -> None:
