@@ -16,6 +16,7 @@ from .diagnostics import say
 if TYPE_CHECKING:
     from ..core.config import Settings
     from ..core.coordination.embedded import EmbeddedLeases
+    from ..core.coordination.leases import Leases
     from ..core.gitrepo.repository import Repository
     from ..core.services import Services
     from ..core.status import View
@@ -107,7 +108,7 @@ class Context:
         return EmbeddedLeases(self.paths, self.clock)
 
     @cached_property
-    def leases(self) -> EmbeddedLeases:
+    def leases(self) -> Leases:
         """The leases that agents, Issue operations and operators share. Raises StoreError, and as `trusted` does."""
         if self.settings.coordination.kind == "embedded":
             return self.own_leases

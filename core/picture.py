@@ -14,7 +14,7 @@ from datetime import datetime
 
 from .board import Board, EngineView, IncidentView, OptionView, RollbackView, Series
 from .clock import Clock
-from .coordination.embedded import EmbeddedLeases
+from .coordination.leases import Leases
 from .detect.bands import band_of
 from .detect.behaviour import SAMPLED
 from .detect.incidents import is_unresolved
@@ -59,7 +59,7 @@ class _Measured:
 class Picture:
     """Reads board after board, from one thread. Two reads without a change in between compare equal."""
 
-    def __init__(self, view: View, leases: EmbeddedLeases, clock: Clock) -> None:
+    def __init__(self, view: View, leases: Leases, clock: Clock) -> None:
         """Take where to read; the clock tells how far the time of leases has run."""
         self._view, self._leases, self._clock = view, leases, clock
         self._rules = rules(view.settings)

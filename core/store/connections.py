@@ -31,9 +31,10 @@ class Connections:
         self._guard = threading.Lock()
         self._open: dict[threading.Thread, sqlite3.Connection] = {}
         self._closed = False
-        self._get()
+        self.own()
 
-    def _get(self) -> sqlite3.Connection:
+    def own(self) -> sqlite3.Connection:
+        """Return this thread's connection, opened at its first use. Raises StoreError, and what opening raises."""
         if self._closed:
             raise StoreError(f"{self.path} was closed; open the store again")
         if self._own.connection is None:
@@ -49,7 +50,7 @@ class Connections:
     def reading(self) -> Iterator[sqlite3.Connection]:
         """Give the thread's connection; within its transaction it sees what that wrote. Raises StoreError."""
         with explained(self.path):
-            yield self._get()
+            yield self.own()
 
     @contextmanager
     def snapshot(self) -> Iterator[sqlite3.Connection]:
@@ -73,7 +74,7 @@ class Connections:
         """
         own = self._own
         with explained(self.path):
-            connection = self._get()
+            connection = self.own()
             if own.depth and own.doomed:
                 raise self._half_failed()
             if not own.depth:

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from rollcage.core.clock import SystemClock
-from rollcage.core.coordination import embedded as module
 from rollcage.core.coordination.embedded import EmbeddedLeases
 from rollcage.core.coordination.leases import HeldLease, LostLeaseError
 from rollcage.core.errors import ExitCode, LeaseError, StoreError, UsageError
@@ -420,7 +419,7 @@ TestTokens = Tokens.TestCase
 def test_a_block_that_is_used_up_is_followed_by_another(
     make: Make, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "BLOCK", 3)
+    monkeypatch.setattr("rollcage.core.coordination.tokens.BLOCK", 3)
     leases = make(clock)
     tokens = []
     for _ in range(8):

@@ -1,0 +1,163 @@
+"""``locks.db`` as it is now, for all threads of a process: opened anew where it was deleted or replaced.
+
+A write waits for other writers by short looks of its own: SQLite's, a millisecond and more, would be most of the time
+that a lock takes to go from one process to the next.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from ..store.connections import Connections
+from ..store.database import BUSY_TIMEOUT, connect, explained, roll_back
+from ..store.paths import RepositoryPaths
+from .lease_rows import MIGRATIONS
+from .tokens import HIGHEST, NoTokenError, Tokens
+
+T = TypeVar("T")
+
+_FIRST_LOOK, _LAST_LOOK = 0.000_05, 0.005
+"""Seconds between two tries to write while another does: at first, at last."""
+
+
+class LeaseFile:
+    """The connections of one process to ``locks.db``, with its tokens."""
+
+    def __init__(self, paths: RepositoryPaths, boot_id: str) -> None:
+        """Open it, made where it is missing. Raises StoreError."""
+        self._path, self._root, self._boot_id = str(paths.locks_db), paths.root, boot_id
+        self._guard = threading.Lock()
+        self._closed = False
+        self._open()
+
+    def _open(self) -> None:
+        tokens = Tokens(self._root, self._boot_id)
+
+        def connected() -> sqlite3.Connection:
+            connection = connect(self._path, MIGRATIONS, synchronous="NORMAL")
+            connection.execute("PRAGMA busy_timeout=0")
+            connection.execute("PRAGMA wal_autocheckpoint=2000")
+            connection.text_factory = _text
+            connection.create_function("next_token", 0, tokens.take)
+            return connection
+
+        self.tokens = tokens
+        self.connections = Connections(Path(self._path), connected)
+        with explained(self._path):
+            self._inode = self._look()
+
+    def _look(self) -> int:
+        try:
+            return os.stat(self._path).st_ino  # noqa: PTH116 - at every call, and three times as quick as a Path's
+        except OSError:
+            return 0
+
+    def connection(self) -> sqlite3.Connection:
+        """Return this thread's connection, to use within `explained`. Raises StoreError."""
+        if self._look() != self._inode:
+            self._reopen()
+        return self.connections.own()
+
+    def _reopen(self) -> None:
+        with self._guard:
+            if self._closed or self._look() == self._inode:
+                return
+            old, older = self.connections, self.tokens
+            self._open()
+            old.close()
+            older.close()
+
+    def write(self, statement: str, parameters: tuple[object, ...]) -> list[tuple[object, ...]]:
+        """Run one statement as a transaction of its own; return its rows.
+
+        Raises StoreError, and NoTokenError where the statement needs a token and there is none; then nothing counts.
+        """
+        connection = self.connection()
+        try:
+            return connection.execute(statement, parameters).fetchall()
+        except sqlite3.IntegrityError as error:
+            raise NoTokenError from error
+        except sqlite3.OperationalError as error:
+            if not _is_busy(error):
+                with explained(self._path):
+                    raise
+        with explained(self._path):
+            return _patiently(lambda: connection.execute(statement, parameters).fetchall())
+
+    def reserve_tokens(self) -> None:
+        """Make sure that there are tokens, and remove what is long over. Raises StoreError."""
+        with self.transaction() as connection:
+            rows = connection.execute(
+                "SELECT max(value) FROM (SELECT token AS value FROM lease UNION ALL SELECT token FROM broken"
+                " UNION ALL SELECT reserved FROM token) WHERE typeof(value) = 'integer' AND value < ?",
+                (HIGHEST,),
+            ).fetchall()
+            end = self.tokens.reserve(rows[0][0] or 0)
+            connection.execute("UPDATE token SET next = ?, reserved = ?, boot_id = ?", (end, end, self._boot_id))
+            connection.execute("DELETE FROM lease WHERE boot_id != ?", (self._boot_id,))
+            connection.execute("DELETE FROM waiter WHERE boot_id != ?", (self._boot_id,))
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Write within ``BEGIN IMMEDIATE``: all of it or, after an exception, nothing. Raises as `write` does."""
+        with explained(self._path):
+            connection = self.connection()
+            _patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
+            try:
+                try:
+                    yield connection
+                except sqlite3.IntegrityError as error:
+                    raise NoTokenError from error
+                _patiently(lambda: connection.execute("COMMIT"))
+            except BaseException:
+                roll_back(connection)
+                raise
+
+    @contextmanager
+    def snapshot(self) -> Iterator[sqlite3.Connection]:
+        """Read one and the same state of the file. Raises StoreError."""
+        with explained(self._path):
+            connection = self.connection()
+            connection.execute("BEGIN")
+            try:
+                _patiently(lambda: connection.execute("SELECT 1 FROM lease LIMIT 1").fetchall())
+                yield connection
+            finally:
+                roll_back(connection)
+
+    def close(self) -> None:
+        """Close every thread's connection; a later use is a StoreError."""
+        with self._guard:
+            if not self._closed:
+                self._closed = True
+                self.connections.close()
+                self.tokens.close()
+
+
+def _text(text: bytes) -> str:
+    return text.decode("utf-8", "replace")
+
+
+def _is_busy(error: sqlite3.OperationalError) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+
+
+def _patiently(do: Callable[[], T]) -> T:
+    """Return what ``do`` returns, tried again while another process writes, at most `BUSY_TIMEOUT` seconds."""
+    deadline, pause = time.monotonic() + BUSY_TIMEOUT, _FIRST_LOOK
+    while True:
+        try:
+            return do()
+        except sqlite3.OperationalError as error:
+            if not _is_busy(error) or time.monotonic() >= deadline:
+                raise
+        time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
+        pause = min(pause * 1.5, _LAST_LOOK)

@@ -1,0 +1,104 @@
+"""Fencing tokens that only grow, whatever happens to ``locks.db``: deleted, put back from a copy, short of its end.
+
+The counter is a file of its own, ``tokens.next``, that is read and written under the write lock of ``locks.db``. It is
+not synced: a killed process loses nothing by that, a power cut may. So tokens come from blocks; the end of a block is
+written durably to ``tokens.reserved``, with the boot it is for, before the first of it is given out; and on another
+boot, or where the two files do not agree, the rest of the block is skipped, since nobody can tell how much was used.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+from ..errors import StoreError
+from ..store.files import not_writable, write_atomically
+
+BLOCK = 10_000
+"""Tokens that are reserved at once."""
+HIGHEST = 2**53
+"""No token is higher: as far as JSON goes without loss."""
+_LENGTH = 42
+"""Bytes of ``tokens.next``: the next one and the end of the block, 20 digits each."""
+
+
+class NoTokenError(Exception):
+    """The block is used up, or in doubt: `Tokens.reserve`, then try again."""
+
+
+class Tokens:
+    """The counter of one repository. `take` and `reserve` are to be called under one lock of all processes."""
+
+    def __init__(self, root: Path, boot_id: str) -> None:
+        """Take the folder of the state. Raises StoreError."""
+        self._floor, self._path, self._boot_id = root / "tokens.reserved", root / "tokens.next", boot_id
+        self._end = 0
+        """Of the block that is known to be reserved for this boot."""
+        self._guard = threading.Lock()
+        try:
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise not_writable(self._path, error) from error
+
+    def take(self) -> int | None:
+        """Return the next token; ``None``: none is left, or it is in doubt: `reserve`, then try again."""
+        counter = self._read()
+        if counter is None:
+            return None
+        token, end = counter
+        if end != self._end and not self._is_reserved(end):
+            return None
+        if token >= end:
+            return None
+        os.pwrite(self._file, b"%020d" % (token + 1), 0)
+        return token
+
+    def reserve(self, known: int = 0) -> int:
+        """Begin a new block, durably, behind all there was; return its end. Raises StoreError.
+
+        ``known`` is the end of a block, or a token, that was given out. Where `take` has tokens again meanwhile, since
+        another was quicker, nothing is done.
+        """
+        counter = self._read()
+        if counter is not None and counter[0] < counter[1] and self._is_reserved(counter[1]):
+            return counter[1]
+        floor = self._read_floor()
+        begin = floor[0] if floor else max(known, 1, counter[1] if counter else 1)
+        end = begin + BLOCK
+        if end > HIGHEST:
+            raise StoreError(f"{self._floor} says that all fencing tokens are used up; it is damaged: put it right")
+        write_atomically(self._floor, f"{end} {self._boot_id}\n".encode())
+        try:
+            os.pwrite(self._file, b"%020d %020d\n" % (begin, end), 0)
+        except OSError as error:
+            raise not_writable(self._path, error) from error
+        return end
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._guard:
+            if self._file >= 0:
+                os.close(self._file)
+                self._file = -1
+
+    def _read(self) -> tuple[int, int] | None:
+        text = os.pread(self._file, _LENGTH, 0)
+        try:
+            token, end = int(text[:20]), int(text[20:])
+        except ValueError:
+            return None
+        return (token, end) if 0 < token <= end <= HIGHEST else None
+
+    def _read_floor(self) -> tuple[int, str] | None:
+        try:
+            end, _, boot_id = self._floor.read_text(encoding="ascii").strip().partition(" ")
+            return (int(end), boot_id) if 0 < int(end) <= HIGHEST else None
+        except (OSError, ValueError):
+            return None
+
+    def _is_reserved(self, end: int) -> bool:
+        if self._read_floor() != (end, self._boot_id):
+            return False
+        self._end = end
+        return True
