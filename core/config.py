@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -108,6 +109,29 @@ def _database_url(url: str) -> str:
     if not re.match(r"sqlite:///[^/]|sqlite:////[^/]|postgres(ql)?://", url):
         raise ValueError("is no database; allowed: sqlite:///FILE below the top, sqlite:////FILE, postgresql://...")
     return url
+
+
+def _server(url: str) -> str:
+    """Refuse an address that would send the token in the open, or has one in it."""
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - raises where it is no number
+    except ValueError:
+        raise ValueError("is no address; allowed: one such as https://github.example.com/api/v3") from None
+    loopback = parts.hostname in {"localhost", "::1"} or re.fullmatch(r"127(\.\d{1,3}){3}", parts.hostname or "")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("has a name or password in it; allowed: an address such as https://github.example.com/api/v3")
+    if not parts.hostname or parts.query or parts.fragment or not url.isascii() or " " in url:
+        raise ValueError("is no address; allowed: one such as https://github.example.com/api/v3")
+    if parts.scheme != "https" and not (parts.scheme == "http" and loopback):
+        raise ValueError("would send the token in the open; allowed: https://..., and http:// to this machine only")
+    return url.rstrip("/")
+
+
+def _repository(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+", name) or {".", ".."} & set(name.split("/")):
+        raise ValueError("is no repository; allowed: owner/name")
+    return name
 
 
 def _target(value: object) -> object:
@@ -285,9 +309,13 @@ class TrackerSettings(Section):
     """Where Issues live."""
 
     kind: Literal["local", "github"] = Field(default="local", description="local | github")
-    repo: str | None = Field(default=None, pattern=r"^[\w.-]+/[\w.-]+$", description="owner/name; github needs it")
+    repo: Annotated[str, AfterValidator(_repository)] | None = Field(
+        default=None, description="owner/name; github needs it"
+    )
     token_env: Variable = Field(default="GITHUB_TOKEN", description="the variable that holds the token")
-    base_url: str | None = Field(default=None, description="of a GitHub server other than github.com")
+    base_url: Annotated[str, AfterValidator(_server)] | None = Field(
+        default=None, description="of an Enterprise server: https://HOST/api/v3; default: github.com"
+    )
 
     @model_validator(mode="after")
     def _github_needs_repo(self) -> Self:

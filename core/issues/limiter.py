@@ -1,0 +1,395 @@
+"""One limiter for all processes of this machine that share a token: nobody asks GitHub for more than it allows.
+
+Whoever wants to send books the first moment at which it may, and waits until then: first come, first served, and no
+one asks again and again. Sources of the numbers (as of November 2026):
+https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api
+
+- primary: 5,000 requests an hour, or what the answers' ``x-ratelimit-*`` headers say;
+- secondary: 900 points a minute, a read 1, a write 5; 80 creations a minute and 500 an hour;
+- what a 403 or 429 asks for is obeyed by all processes at once.
+
+Moments are kept on the boot clock, which never steps; GitHub's are told as seconds from its own ``Date``. After a
+restart of the machine they are carried over by the wall clock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from math import ceil
+from pathlib import Path
+
+from ..clock import Clock, iso, parse_iso
+from ..store.connections import Connections
+from ..store.database import connect
+from ..store.paths import RepositoryPaths
+from .errors import TrackerLimitError, TrackerOfflineError
+from .issue import Budget
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one request takes of the limits."""
+
+    requests: int = 1
+    points: int = 1
+    creations: int = 0
+
+
+READ = Cost()
+WRITE = Cost(points=5)
+CREATE = Cost(points=5, creations=1)
+QUERY = Cost(requests=0)
+"""A GraphQL query: its primary limit is another one, its points are shared."""
+
+PATIENCE_S = 20.0
+"""So long a caller waits for its turn; whoever would have to wait longer is told so at once and books nothing."""
+PAUSE_S = 60.0
+"""After a secondary limit without a time, doubled each time it comes again: GitHub's REST best practices."""
+LONGEST_PAUSE_S = 960.0
+CALM_S = 600.0
+"""So long after a pause the next one counts as a first one again."""
+FLIGHT_S = 90.0
+"""A request that is out for longer was lost with its process: its time-out is shorter."""
+SAME_WINDOW_S = 60.0
+"""GitHub tells one and the same reset a second earlier or later; a new window ends much later."""
+_MINUTE, _HOUR = 60, 3600
+_CELLS = 60
+"""A window is counted in so many cells and the one that it begins in: so in any window of time there is never more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What GitHub allows; ``requests`` is replaced by what it says in its answers."""
+
+    requests: int = 5_000
+    points: int = 900
+    creations_per_minute: int = 80
+    creations_per_hour: int = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What an answer says of the primary limit: ``seconds`` until it begins anew, by the server's own clock."""
+
+    remaining: int
+    limit: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A booked request: ``wait`` seconds until it may be sent."""
+
+    id: int
+    wait: float
+    at: float
+    cost: Cost
+
+
+_MIGRATIONS = (
+    """
+    CREATE TABLE spent (
+        width INTEGER NOT NULL, cell INTEGER NOT NULL,
+        requests INTEGER NOT NULL DEFAULT 0, points INTEGER NOT NULL DEFAULT 0, creations INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (width, cell)
+    ) WITHOUT ROWID;
+    CREATE TABLE flight (id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, requests INTEGER NOT NULL);
+    CREATE TABLE state (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        boot_id TEXT NOT NULL, boot REAL NOT NULL, wall TEXT NOT NULL,
+        remaining INTEGER, quota INTEGER, resets REAL,
+        paused REAL NOT NULL DEFAULT -1e18, strikes INTEGER NOT NULL DEFAULT 0,
+        heard REAL, lost REAL
+    )
+    """,
+)
+
+
+@dataclass(slots=True)
+class _State:
+    remaining: int | None
+    quota: int | None
+    resets: float | None
+    paused: float
+    strikes: int
+    heard: float | None
+    lost: float | None
+
+
+def limits_file(paths: RepositoryPaths, server: str, identity: str) -> Path:
+    """Return the file of a token's limits: beside the repositories, for they share it. Only a hash names it."""
+    key = hashlib.sha256(f"rollcage\0{server}\0{identity}".encode()).hexdigest()[:32]
+    return paths.root.parent.parent / "limits" / f"{key}.db"
+
+
+class Limiter:
+    """The limits of one token, in a file that all its processes share. Safe between threads. Raises StoreError."""
+
+    def __init__(self, path: Path, clock: Clock, limits: Limits | None = None) -> None:
+        """Open or make the file ``path``; its folder is made, for this user only."""
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._clock, self._limits = clock, limits or Limits()
+        # A crash of a process takes no commit; a power cut may, and then GitHub says what is left.
+        self._connections = Connections(path, lambda: connect(str(path), _MIGRATIONS, synchronous="NORMAL"))
+
+    # -- booking
+
+    def reserve(self, cost: Cost, longest: float = PATIENCE_S) -> Slot:
+        """Book the first moment at which a request of ``cost`` may be sent; who books must `settle` it.
+
+        Raises TrackerLimitError where that is more than ``longest`` seconds away; nothing is booked then.
+        """
+        with self._transaction() as (connection, now, state):
+            at = self._earliest(connection, now, state, cost)
+            if at - now > longest:
+                raise TrackerLimitError(self._why(now, state, at), ceil(at - now))
+            for width in (1, _MINUTE):
+                connection.execute(
+                    "INSERT INTO spent VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET requests = requests + "
+                    "excluded.requests, points = points + excluded.points, creations = creations + excluded.creations",
+                    (width, int(at // width), cost.requests, cost.points, cost.creations),
+                )
+            flight = connection.execute("INSERT INTO flight (at, requests) VALUES (?, ?)", (at, cost.requests))
+            assert flight.lastrowid is not None
+            return Slot(flight.lastrowid, max(at - now, 0.0), at, cost)
+
+    def enter(self, cost: Cost, leave: threading.Event, longest: float = PATIENCE_S) -> Slot:
+        """Book, and wait for the turn, ``longest`` seconds at most.
+
+        Raises TrackerLimitError, or TrackerOfflineError where ``leave`` is set meanwhile.
+        """
+        deadline = self._clock.boot() + longest
+        slot = self.reserve(cost, longest)
+        while slot.wait > 0:
+            if self._clock.wait(leave, slot.wait):
+                self.settle(slot, sent=False)
+                raise TrackerOfflineError("the tracker was closed while it waited for its turn")
+            if not self._held_up(slot):
+                break
+            # All were asked to pause meanwhile: what was booked is given back, and asked for again.
+            self.settle(slot, sent=False)
+            slot = self.reserve(cost, max(deadline - self._clock.boot(), 0.0))
+        return slot
+
+    def settle(
+        self,
+        slot: Slot,
+        told: Told | None = None,
+        *,
+        sent: bool = True,
+        free: bool = False,
+        reached: bool | None = None,
+    ) -> None:
+        """Say how a booked request came out: what its answer tells, that it cost nothing (a 304), or was never sent.
+
+        ``reached`` is what consoles show: whether the server answered; ``None``: it was not asked.
+        """
+        with self._transaction() as (connection, now, state):
+            if reached is not None:
+                connection.execute(f"UPDATE state SET {'heard' if reached else 'lost'} = ?", (now,))  # noqa: S608 - ours
+            connection.execute("DELETE FROM flight WHERE id = ?", (slot.id,))
+            if free or not sent:
+                back = (slot.cost.requests, *((0, 0) if sent else (slot.cost.points, slot.cost.creations)))
+                for width in (1, _MINUTE):
+                    connection.execute(
+                        "UPDATE spent SET requests = MAX(requests - ?, 0), points = MAX(points - ?, 0), "
+                        "creations = MAX(creations - ?, 0) WHERE width = ? AND cell = ?",
+                        (*back, width, int(slot.at // width)),
+                    )
+            if told is not None:
+                resets = now + max(told.seconds, 0.0)
+                new = state.resets is None or now >= state.resets or resets - state.resets > SAME_WINDOW_S
+                # Answers overtake each other: within one window the smallest is the newest.
+                left = told.remaining if new or state.remaining is None else min(state.remaining, told.remaining)
+                connection.execute(
+                    "UPDATE state SET remaining = ?, quota = ?, resets = ?",
+                    (left, told.limit, resets if new else state.resets),
+                )
+            elif sent and not free and state.remaining is not None:
+                connection.execute(
+                    "UPDATE state SET remaining = MAX(remaining - ?, 0) WHERE resets > ?", (slot.cost.requests, now)
+                )
+
+    def pause(self, seconds: float | None) -> float:
+        """Let all wait as an answer asked; ``None``: it told no time. Return the seconds from now."""
+        with self._transaction() as (connection, now, state):
+            if seconds is None:
+                if now < state.paused:  # others were told at the same time: one pause, not the next longer one
+                    return state.paused - now
+                strikes = state.strikes + 1 if now - state.paused < CALM_S else 1
+                seconds = min(PAUSE_S * 2 ** (strikes - 1), LONGEST_PAUSE_S)
+                connection.execute("UPDATE state SET strikes = ?", (strikes,))
+            until = max(state.paused, now + seconds)
+            connection.execute("UPDATE state SET paused = ?", (until,))
+            return until - now
+
+    # -- looking
+
+    def budget(self) -> Budget:
+        """Return what is left, for all processes together, without asking the server."""
+        with self._looking() as (connection, now, state):
+            minute = self._sums(connection, 1, now)
+            hour = self._sums(connection, _MINUTE, now)
+            fresh = state.resets is not None and now < state.resets
+            wall = self._clock.now()
+            return Budget(
+                remaining=self._left(connection, now, state) if fresh else None,
+                limit=state.quota,
+                resets=wall + timedelta(seconds=state.resets - now) if fresh and state.resets is not None else None,
+                points_per_minute=minute[1],
+                creations_per_minute=minute[2],
+                creations_per_hour=hour[2],
+                paused_until=wall + timedelta(seconds=state.paused - now) if state.paused > now else None,
+            )
+
+    def online(self) -> bool | None:
+        """Return whether the server answered the last time that any process asked; ``None``: nobody did yet."""
+        with self._looking() as (_, _, state):
+            if state.heard is None:
+                return None if state.lost is None else False
+            return state.lost is None or state.heard >= state.lost
+
+    def close(self) -> None:
+        """Close the file; what was booked stays."""
+        self._connections.close()
+
+    # -- parts
+
+    @contextmanager
+    def _transaction(self) -> Iterator[tuple[sqlite3.Connection, float, _State]]:
+        with self._connections.transaction() as connection:
+            now = self._carry_over(connection)
+            connection.execute("DELETE FROM spent WHERE width = 1 AND cell < ?", (int(now) - _MINUTE - 1,))
+            connection.execute("DELETE FROM spent WHERE width > 1 AND cell < ?", (int(now) // _MINUTE - _CELLS - 1,))
+            connection.execute("DELETE FROM flight WHERE at < ?", (now - FLIGHT_S,))
+            yield connection, now, self._read(connection)
+
+    @contextmanager
+    def _looking(self) -> Iterator[tuple[sqlite3.Connection, float, _State]]:
+        """Read only: a picture that is drawn makes nobody wait. Before the first request after a restart: as new."""
+        with self._connections.snapshot() as connection:
+            known = connection.execute("SELECT boot_id FROM state").fetchone()
+            if known is None or known[0] != self._clock.boot_id():
+                yield connection, -1e9, _State(None, None, None, -1e18, 0, None, None)
+            else:
+                yield connection, self._clock.boot(), self._read(connection)
+
+    @staticmethod
+    def _read(connection: sqlite3.Connection) -> _State:
+        return _State(
+            *connection.execute("SELECT remaining, quota, resets, paused, strikes, heard, lost FROM state").fetchone()
+        )
+
+    def _carry_over(self, connection: sqlite3.Connection) -> float:
+        """Return the boot clock's now; what an earlier boot wrote is moved to it by the wall clock."""
+        now, wall, boot_id = self._clock.boot(), self._clock.now(), self._clock.boot_id()
+        known = connection.execute("SELECT boot_id, boot, wall FROM state").fetchone()
+        if known is None:
+            connection.execute(
+                "INSERT INTO state (one, boot_id, boot, wall) VALUES (1, ?, ?, ?)", (boot_id, now, iso(wall))
+            )
+        elif known[0] != boot_id:
+            # A wall clock that went back counts as no time: too long a wait rather than too much sent.
+            passed = max((wall - parse_iso(known[2])).total_seconds(), 0.0)
+            by = now - (known[1] + passed)
+            self._shift(connection, by)
+            connection.execute("UPDATE state SET boot_id = ?, boot = ?, wall = ?", (boot_id, now, iso(wall)))
+        elif now - known[1] > 1.0:
+            connection.execute("UPDATE state SET boot = ?, wall = ?", (now, iso(wall)))
+        return now
+
+    @staticmethod
+    def _shift(connection: sqlite3.Connection, by: float) -> None:
+        rows = connection.execute("SELECT width, cell, requests, points, creations FROM spent").fetchall()
+        connection.execute("DELETE FROM spent")
+        moved = [(width, cell + ceil(by / width), *amounts) for width, cell, *amounts in rows]
+        connection.executemany("INSERT INTO spent VALUES (?, ?, ?, ?, ?)", moved)
+        connection.execute("DELETE FROM flight")
+        connection.execute(
+            "UPDATE state SET resets = resets + ?, paused = paused + ?, heard = heard + ?, lost = lost + ?", (by,) * 4
+        )
+
+    def _left(self, connection: sqlite3.Connection, now: float, state: _State) -> int:
+        out = connection.execute(
+            "SELECT COALESCE(SUM(requests), 0) FROM flight WHERE at >= ?", (now - FLIGHT_S,)
+        ).fetchone()[0]
+        return max((state.remaining or 0) - int(out), 0)
+
+    @staticmethod
+    def _sums(connection: sqlite3.Connection, width: int, now: float) -> tuple[int, int, int]:
+        row = connection.execute(
+            "SELECT COALESCE(SUM(requests), 0), COALESCE(SUM(points), 0), COALESCE(SUM(creations), 0) FROM spent "
+            "WHERE width = ? AND cell > ? AND cell <= ?",
+            (width, int(now // width) - _CELLS, int(now // width)),
+        ).fetchone()
+        return int(row[0]), int(row[1]), int(row[2])
+
+    def _earliest(self, connection: sqlite3.Connection, now: float, state: _State, cost: Cost) -> float:
+        at = max(now, state.paused)
+        if (
+            state.resets is not None
+            and now < state.resets
+            and state.remaining is not None
+            and self._left(connection, now, state) < cost.requests
+        ):
+            at = max(at, state.resets)
+        used: dict[int, list[tuple[int, int, int, int]]] = {1: [], _MINUTE: []}
+        for width, *row in connection.execute("SELECT width, cell, requests, points, creations FROM spent"):
+            used[width].append((row[0], row[1], row[2], row[3]))
+        quota = state.quota if state.quota is not None else self._limits.requests
+        windows = [
+            (_MINUTE, 1, cost.requests, quota),
+            (1, 2, cost.points, self._limits.points),
+            (1, 3, cost.creations, self._limits.creations_per_minute),
+            (_MINUTE, 3, cost.creations, self._limits.creations_per_hour),
+        ]
+        tables = [
+            (width, {row[0]: row[column] for row in used[width] if row[column]}, amount, limit)
+            for width, column, amount, limit in windows
+            if amount
+        ]
+        settled = False
+        while not settled:  # a later moment for one window may not be one for another
+            settled = True
+            for width, cells, amount, limit in tables:
+                cell = _free_cell(cells, int(at // width), amount, limit)
+                if cell * width > at:
+                    at, settled = float(cell * width), False
+        return at
+
+    def _held_up(self, slot: Slot) -> bool:
+        with self._looking() as (_, now, state):
+            return state.paused > max(now, slot.at)
+
+    def _why(self, now: float, state: _State, at: float) -> str:
+        seconds = f"{ceil(at - now):,} s"
+        if state.paused >= at:
+            return f"GitHub asked to wait; next try in {seconds}"
+        if state.resets is not None and at >= state.resets > now:
+            quota = state.quota or self._limits.requests
+            return f"GitHub's limit of {quota:,} requests an hour is used up; next in {seconds}"
+        return f"GitHub's limits for a minute or an hour are used up by all that share this token; next in {seconds}"
+
+
+def _free_cell(used: Mapping[int, int], first: int, amount: int, limit: int) -> int:
+    """Return the first cell from ``first`` on where ``amount`` fits: no window that contains it exceeds ``limit``.
+
+    A request that is larger than the limit itself would never fit; it counts as one that fills it.
+    """
+    amount = min(amount, limit)
+    near = {cell: spent for cell, spent in used.items() if cell >= first - _CELLS}
+    if sum(near.values()) + amount <= limit:
+        return first
+    last = max(near)
+    for cell in range(first, last + _CELLS + 1):
+        # Only what was booked behind it can make a window that ends later fuller than the one that ends here.
+        ends = [cell, *(end for end in near if cell < end <= cell + _CELLS)]
+        if all(sum(near.get(each, 0) for each in range(end - _CELLS, end + 1)) + amount <= limit for end in ends):
+            return cell
+    return last + _CELLS + 1
