@@ -139,7 +139,7 @@ class Shop:
     @contextmanager
     def leading(self) -> Iterator[Leader]:
         """Within, this process leads."""
-        leader = Leader(self.context.repository.common_dir, self.context.leases)
+        leader = Leader(self.context.repository.common_dir, self.context.own_leases)
         assert leader.try_lead()
         try:
             yield leader

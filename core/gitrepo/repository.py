@@ -89,10 +89,11 @@ class Repository:
         return found
 
     def root_commits(self) -> list[str]:
-        """Return the commits without parents of all branches (of HEAD where there is no branch), sorted."""
+        """Return the commits without parents of all branches (of HEAD where there is no branch), the oldest first."""
         start = ["--branches"] if self.git.run("for-each-ref", "--count=1", "refs/heads").out else ["HEAD"]
-        done = self.git.run("rev-list", "--max-parents=0", *start, "--", ok=(0, 128))
-        return sorted(done.out.decode().split()) if done.status == 0 else []
+        done = self.git.run("rev-list", "--max-parents=0", "--timestamp", *start, "--", ok=(0, 128))
+        lines = done.out.decode().splitlines() if done.status == 0 else []
+        return [commit for _, commit in sorted((int(when), commit) for when, commit in map(str.split, lines))]
 
     def object_format(self) -> str:
         """Return ``sha1`` or ``sha256``; asked once, for it never changes."""

@@ -203,7 +203,6 @@ def test_all_mistakes_are_found_in_the_order_of_their_lines() -> None:
     [
         "state_dir: /tmp",
         "tracker: {kind: github, repo: a/b}",
-        "coordination: {kind: redis, url: 'redis://h:1/0'}",
         "workflows: [a.yml]",
         "operators: [{name: ann}]",
         "notify: [env: NAME]",

@@ -1,0 +1,496 @@
+"""The Lua that runs within the Redis server: each script sees and changes the leases at one moment, alone.
+
+All keys begin with one prefix that has a hash tag, so that they share one slot of a cluster
+(https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags):
+
+``P``               a hash: all leases, waiters and counters, so that they are lost together or not at all:
+  ``\\1token``       the highest token given; ``\\1epoch`` the first of this data; ``\\1seq`` the last place in a queue
+  ``\\2SESSION``     how many leases the session has
+  ``\\3REQUEST``     a waiter
+  ``NAME``          the leases of that name, those that lapsed among them until somebody takes the name
+``P:queue:NAME``    the requests that wait for it, by their place
+``P:wake:REQUEST``  what a waiter is told; it blocks on this list
+``P:verdict:REQUEST``  why it was refused
+``P:freed:NAME``    the token that was given back last: a release that is sent twice finds that it was done
+``P:gone:TOKEN``    why that lease was taken away
+
+Times are microseconds of the server's wall clock. A token is the larger of the last one plus one, the highest that
+the client's machine has seen plus one, and the server's time: so it still grows after the server lost its data, or is
+a replica that lagged behind (a hybrid logical clock: Kulkarni and others, "Logical Physical Clocks", 2014). It stays
+below 2^53, which a Lua number holds exactly, until the year 2255.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from hashlib import sha1
+
+KEEP = 60.0
+"""Seconds for which a waiter that no longer shows that it lives keeps its place, unserved, in case it comes back."""
+REASONS = 3600.0
+"""Seconds for which it is known why a lease was taken away."""
+
+_HEAD = r"""
+local P = KEYS[1]
+-- a lease
+local TOKEN, HOLDER, ID, BOOT, SESSION, SLOTS, PERMITS = 1, 2, 3, 4, 5, 6, 7
+local SINCE, EXPIRES, REQUEST, TTL = 8, 9, 10, 11
+-- a waiter has its name in the place of the token, and its place in the queue in that of the request; it expires when
+-- it is silent for too long
+local NAME, SEQ = 1, 10
+local t = redis.call('TIME')
+local now = t[1] * 1000000 + t[2]
+"""
+
+_COMMON = (
+    f"local KEEP, REASONS = {KEEP * 1_000_000:.0f}, {REASONS * 1000:.0f}"
+    r"""
+local function int(number) return string.format('%.0f', number) end
+local function queue_of(name) return P .. ':queue:' .. name end
+
+local function read(blob)
+  local leases, lapsed = {}, {}
+  if blob then
+    for _, lease in ipairs(cmsgpack.unpack(blob)) do
+      if lease[EXPIRES] > now then leases[#leases + 1] = lease else lapsed[#lapsed + 1] = lease end
+    end
+  end
+  return leases, lapsed
+end
+
+local function count(session, by)
+  if redis.call('HINCRBY', P, '\2' .. session, by) <= 0 then redis.call('HDEL', P, '\2' .. session) end
+end
+
+local function forget(lapsed)
+  for _, lease in ipairs(lapsed) do count(lease[SESSION], -1) end
+end
+
+local function save(name, leases)
+  if #leases == 0 then redis.call('HDEL', P, name) else redis.call('HSET', P, name, cmsgpack.pack(leases)) end
+end
+
+local function joined(leases, lapsed)
+  for _, lease in ipairs(lapsed) do leases[#leases + 1] = lease end
+  return leases
+end
+
+local function used(leases)
+  local slots = 0
+  for _, lease in ipairs(leases) do slots = slots + lease[SLOTS] end
+  return slots
+end
+
+local function drop(name, request)
+  redis.call('HDEL', P, '\3' .. request)
+  redis.call('ZREM', queue_of(name), request)
+end
+
+local function wake(request, message)
+  local key = P .. ':wake:' .. request
+  redis.call('RPUSH', key, message)
+  redis.call('PEXPIRE', key, 60000)
+end
+
+local function waiter(request)
+  local blob = redis.call('HGET', P, '\3' .. request)
+  return blob and cmsgpack.unpack(blob)
+end
+
+-- Grant to the waiter, and tell it. Its lease begins now.
+local function serve(leases, request, w, token)
+  local lease = {token, w[HOLDER], w[ID], w[BOOT], w[SESSION], w[SLOTS], w[PERMITS], now, now + w[TTL], request, w[TTL]}
+  leases[#leases + 1] = lease
+  count(w[SESSION], 1)
+  drop(w[NAME], request)
+  redis.call('DEL', P .. ':wake:' .. request)
+  wake(request, 'granted ' .. int(token) .. ' ' .. int(now))
+  return lease
+end
+
+local function next_token()
+  return math.max(tonumber(redis.call('HGET', P, '\1token') or 0) + 1, now)
+end
+
+-- Serve the queue in turn, as far as the permits go. Who is silent is not served but keeps its place for a while. The
+-- first of those left over on the machine of a new holder is told, for it can see at once when that one dies.
+local function pump(name, leases, lapsed)
+  local queue = queue_of(name)
+  local slots, place, open, fresh, first = used(leases), 0, true, {}, false
+  while true do
+    local request = redis.call('ZRANGE', queue, place, place)[1]
+    if not request then break end
+    local w = waiter(request)
+    if not w or w[EXPIRES] + KEEP < now then
+      drop(name, request)
+    elseif w[EXPIRES] <= now then
+      place = place + 1
+    elseif open and slots + w[SLOTS] <= w[PERMITS] then
+      slots = slots + w[SLOTS]
+      local token = next_token()
+      redis.call('HSET', P, '\1token', int(token))
+      fresh[#fresh + 1] = serve(leases, request, w, token)
+    else
+      open, first = false, first or w
+      local left = {}
+      for _, lease in ipairs(fresh) do
+        if lease[BOOT] == w[BOOT] then
+          wake(request, 'watch ' .. int(lease[TOKEN]) .. ' ' .. lease[ID])
+        else
+          left[#left + 1] = lease
+        end
+      end
+      fresh, place = left, place + 1
+      if #fresh == 0 or place > 32 then break end
+    end
+  end
+  if #leases > 0 then forget(lapsed) else joined(leases, lapsed) end
+  save(name, leases)
+  return first
+end
+
+local function grant_of(leases, request)
+  for _, lease in ipairs(leases) do
+    if lease[REQUEST] == request then return {'granted', lease[TOKEN], lease[EXPIRES] - now} end
+  end
+end
+
+local function find(leases, token)
+  for i, lease in ipairs(leases) do
+    if lease[TOKEN] == token then return i, lease end
+  end
+end
+
+-- Those whose death a process of this boot can see.
+local function watched(reply, leases, boot)
+  for _, lease in ipairs(leases) do
+    if lease[BOOT] == boot then
+      reply[#reply + 1] = lease[TOKEN]
+      reply[#reply + 1] = lease[ID]
+    end
+  end
+  return reply
+end
+
+local function waiting(leases, session, boot)
+  local lapse = 0
+  for _, lease in ipairs(leases) do
+    if lapse == 0 or lease[EXPIRES] - now < lapse then lapse = lease[EXPIRES] - now end
+  end
+  local holds = redis.call('HEXISTS', P, '\2' .. session)
+  return watched({'waiting', now, lapse, holds}, leases, boot)
+end
+
+local function why(token)
+  local gone = redis.call('GET', P .. ':gone:' .. int(token))
+  if gone then return {'gone', gone} end
+  local state = redis.call('HMGET', P, '\1token', '\1epoch')
+  if not state[1] or token < tonumber(state[2]) or token > tonumber(state[1]) then return {'lost'} end
+  return {'stale'}
+end
+
+local function place_of(name, seq, session)
+  for _, request in ipairs(redis.call('ZRANGEBYSCORE', queue_of(name), seq, seq)) do
+    local w = waiter(request)
+    if w and w[SESSION] == session then return request, w end
+  end
+end
+
+local function take(name, token, reason)
+  local leases, lapsed = read(redis.call('HGET', P, name))
+  local i, lease = find(leases, token)
+  if not i then return nil end
+  table.remove(leases, i)
+  count(lease[SESSION], -1)
+  redis.call('SET', P .. ':gone:' .. int(token), reason, 'PX', REASONS)
+  pump(name, leases, lapsed)
+  return lease
+end
+"""
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script and the name by which the server knows it: the SHA-1 of its text."""
+
+    body: str
+    quick: str = ""
+    """What comes before all that most calls need not."""
+    text: bytes = field(init=False, repr=False)
+    sha: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Put the common part before it."""
+        text = (_HEAD + self.quick + _COMMON + self.body).encode()
+        object.__setattr__(self, "text", text)
+        object.__setattr__(self, "sha", sha1(text, usedforsecurity=False).hexdigest())
+
+
+ACQUIRE = Script(
+    quick=r"""
+local name, holder, id, boot, session = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local slots, permits, ttl = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
+local request, floor, silence = ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[11])
+local state = redis.call('HMGET', P, '\1token', name, '\2' .. session)
+local last = tonumber(state[1] or 0)
+if state[1] and not state[2] and floor <= last and redis.call('EXISTS', P .. ':queue:' .. name) == 0 then
+  local token = math.max(last + 1, now)
+  local lease = {token, holder, id, boot, session, slots, permits, now, now + ttl, request, ttl}
+  redis.call('HSET', P, '\1token', string.format('%.0f', token), name, cmsgpack.pack({lease}),
+    '\2' .. session, (state[3] or 0) + 1)
+  return {'granted', token, ttl}
+end
+""",
+    body=r"""
+if not state[1] then
+  last = math.max(floor, now)
+  redis.call('HSET', P, '\1token', int(last), '\1epoch', int(last))
+elseif floor > last then
+  last = floor
+  redis.call('HSET', P, '\1token', int(last))
+end
+local leases, lapsed = read(state[2])
+local granted = grant_of(leases, request)
+if granted then return granted end
+local queue, first, mine = queue_of(name), false, false
+if redis.call('EXISTS', queue) == 1 then
+  mine = waiter(request)
+  if mine then
+    mine[EXPIRES] = now + silence
+    redis.call('HSET', P, '\3' .. request, cmsgpack.pack(mine))
+  end
+  first = pump(name, leases, lapsed)
+  granted = grant_of(leases, request)
+  if granted then return granted end
+  leases, lapsed = read(redis.call('HGET', P, name))
+end
+local other = first or leases[1]
+if other and other[PERMITS] ~= permits then return {'mismatch', other[PERMITS], other[HOLDER]} end
+if not first and used(leases) + slots <= permits then
+  local token = math.max(tonumber(redis.call('HGET', P, '\1token')) + 1, now)
+  leases[#leases + 1] = {token, holder, id, boot, session, slots, permits, now, now + ttl, request, ttl}
+  forget(lapsed)
+  redis.call('HSET', P, '\1token', int(token), name, cmsgpack.pack(leases))
+  count(session, 1)
+  if mine then drop(name, request) end
+  return {'granted', token, ttl}
+end
+if silence == 0 then
+  local holding = leases[1]
+  if used(leases) + slots <= permits then
+    return watched({'busy', 0, first[HOLDER]}, leases, boot)
+  end
+  return watched({'busy', holding[TOKEN], holding[HOLDER]}, leases, boot)
+end
+if not mine then
+  local verdict = redis.call('GET', P .. ':verdict:' .. request)
+  if verdict then return {'refused', verdict} end
+  local seq = math.max(tonumber(redis.call('HGET', P, '\1seq') or 0) + 1, now)
+  local w = {name, holder, id, boot, session, slots, permits, now, now + silence, seq, ttl}
+  redis.call('HSET', P, '\1seq', int(seq), '\3' .. request, cmsgpack.pack(w))
+  redis.call('ZADD', queue, int(seq), request)
+end
+return waiting(leases, session, boot)
+""",
+)
+"""name, holder, id, boot, session, slots, permits, ttl, request, floor, silence (0: does not wait)
+
+granted TOKEN LEFT | mismatch PERMITS HOLDER | busy TOKEN HOLDER (TOKEN ID)... | waiting NOW LAPSE HOLDS (TOKEN ID)...
+"""
+
+LOOK = Script(r"""
+local name, request, silence = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local leases, lapsed = read(redis.call('HGET', P, name))
+local granted = grant_of(leases, request)
+if granted then return granted end
+local w = waiter(request)
+if not w then
+  local verdict = redis.call('GET', P .. ':verdict:' .. request)
+  return verdict and {'refused', verdict} or {'unknown'}
+end
+w[EXPIRES] = now + silence
+redis.call('HSET', P, '\3' .. request, cmsgpack.pack(w))
+redis.call('ZADD', queue_of(name), 'NX', int(w[SEQ]), request)
+pump(name, leases, lapsed)
+granted = grant_of(leases, request)
+if granted then return granted end
+leases = read(redis.call('HGET', P, name))
+return waiting(leases, w[SESSION], w[BOOT])
+""")
+"""name, request, silence: the waiter lives. granted TOKEN LEFT | refused WHY | unknown | waiting NOW LAPSE HOLDS ..."""
+
+LEAVE = Script(r"""
+local name, request = ARGV[1], ARGV[2]
+local leases, lapsed = read(redis.call('HGET', P, name))
+local granted = grant_of(leases, request)
+if granted then return granted end
+local verdict = redis.call('GET', P .. ':verdict:' .. request)
+if verdict then return {'refused', verdict} end
+drop(name, request)
+local first = pump(name, leases, lapsed)
+leases = read(redis.call('HGET', P, name))
+if leases[1] then return {'left', leases[1][TOKEN], leases[1][HOLDER]} end
+return {'left', 0, first and first[HOLDER] or ''}
+""")
+"""name, request: it waits no longer. granted TOKEN LEFT | refused WHY | left TOKEN HOLDER"""
+
+RENEW = Script(r"""
+local name, token, ttl = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local leases, lapsed = read(redis.call('HGET', P, name))
+local _, lease = find(leases, token)
+if lease then
+  lease[EXPIRES], lease[TTL] = now + ttl, ttl
+  save(name, joined(leases, lapsed))
+  return {'held'}
+end
+if find(lapsed, token) then return {'lapsed'} end
+return why(token)
+""")
+"""name, token, ttl. held | lapsed | gone WHY | lost | stale"""
+
+RELEASE = Script(
+    quick=r"""
+local name, token, again = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local blob = redis.call('HGET', P, name)
+if blob and redis.call('EXISTS', P .. ':queue:' .. name) == 0 then
+  local held = cmsgpack.unpack(blob)
+  local lease = held[1]
+  if #held == 1 and lease[TOKEN] == token and lease[EXPIRES] > now then
+    local session = '\2' .. lease[SESSION]
+    if redis.call('HGET', P, session) == '1' then
+      redis.call('HDEL', P, name, session)
+    else
+      redis.call('HDEL', P, name)
+      redis.call('HINCRBY', P, session, -1)
+    end
+    redis.call('SET', P .. ':freed:' .. name, ARGV[2], 'PX', 10000)
+    return {'held'}
+  end
+end
+""",
+    body=r"""
+local leases, lapsed = read(blob)
+local i, lease = find(leases, token)
+if i then
+  table.remove(leases, i)
+  count(lease[SESSION], -1)
+  pump(name, leases, lapsed)
+  redis.call('SET', P .. ':freed:' .. name, int(token), 'PX', 10000)
+  return {'held'}
+end
+if again == '1' and redis.call('GET', P .. ':freed:' .. name) == int(token) then return {'held'} end
+if find(lapsed, token) then return {'lapsed'} end
+return why(token)
+""",
+)
+"""name, token, whether it is sent again. held | lapsed | gone WHY | lost | stale"""
+
+FIND = Script(r"""
+local name, token = ARGV[1], tonumber(ARGV[2])
+local leases, lapsed = read(redis.call('HGET', P, name))
+local _, lease = find(leases, token)
+if lease then
+  return {'held', lease[HOLDER], lease[TTL], lease[EXPIRES] - now, lease[SLOTS], lease[BOOT], lease[ID]}
+end
+if find(lapsed, token) then return {'lapsed'} end
+return why(token)
+""")
+"""name, token. held HOLDER TTL LEFT SLOTS BOOT ID | lapsed | gone WHY | lost | stale"""
+
+TAKE = Script(r"""
+local name, token, id, reason = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
+local leases = read(redis.call('HGET', P, name))
+local _, lease = find(leases, token)
+if not lease or (id ~= '' and lease[ID] ~= id) then return 0 end
+take(name, token, reason)
+return 1
+""")
+"""name, token, id of the holder (empty: any), reason: take the lease away. 1 | 0: it is no longer held"""
+
+FORGET = Script(r"""
+local dead = {}
+for _, id in ipairs(ARGV) do dead[id] = true end
+local all = redis.call('HGETALL', P)
+local names, requests = {}, {}
+for i = 1, #all, 2 do
+  local mark = string.byte(all[i])
+  if mark == 3 then
+    local w = cmsgpack.unpack(all[i + 1])
+    if dead[w[ID]] then
+      drop(w[NAME], string.sub(all[i], 2))
+      names[w[NAME]] = true
+    end
+  elseif mark > 3 then
+    local leases, lapsed = read(all[i + 1])
+    local kept = {}
+    for _, lease in ipairs(leases) do
+      if dead[lease[ID]] then count(lease[SESSION], -1) else kept[#kept + 1] = lease end
+    end
+    if #kept < #leases then
+      save(all[i], joined(kept, lapsed))
+      names[all[i]] = true
+    end
+  end
+end
+for name in pairs(names) do pump(name, read(redis.call('HGET', P, name))) end
+return 1
+""")
+"""ids of holders that are no more: all that they hold and wait for"""
+
+LOG = Script(r"""
+local all = redis.call('HGETALL', P)
+local leases, waiters = {}, {}
+for i = 1, #all, 2 do
+  local mark = string.byte(all[i])
+  if mark == 3 then
+    local w, request = cmsgpack.unpack(all[i + 1]), string.sub(all[i], 2)
+    if w[EXPIRES] + KEEP < now then
+      drop(w[NAME], request)
+    elseif w[EXPIRES] > now then
+      waiters[#waiters + 1] = w
+      w[#w + 1] = request
+    end
+  elseif mark > 3 then
+    local living, lapsed = read(all[i + 1])
+    for _, lease in ipairs(living) do
+      leases[#leases + 1] = lease
+      lease[#lease + 1] = all[i]
+    end
+    if #living == 0 and lapsed[1][EXPIRES] + REASONS * 1000 < now then
+      forget(lapsed)
+      redis.call('HDEL', P, all[i])
+    end
+  end
+end
+return {now, leases, waiters}
+""")
+"""NOW, the leases (each with its name behind), the waiters (each with its request behind)"""
+
+PASS = Script(r"""
+local name, seq, session = ARGV[1], ARGV[2], ARGV[3]
+local leases, lapsed = read(redis.call('HGET', P, name))
+local request, w = place_of(name, seq, session)
+if not w or w[EXPIRES] <= now or used(leases) + w[SLOTS] > w[PERMITS] then return 0 end
+if redis.call('HEXISTS', P, '\2' .. session) == 0 then return 0 end
+local token = next_token()
+redis.call('HSET', P, '\1token', int(token))
+serve(leases, request, w, token)
+forget(lapsed)
+save(name, leases)
+return 1
+""")
+"""name, seq, session: serve it before those ahead, if it still waits, holds something, and there is room. 1 | 0"""
+
+REFUSE = Script(r"""
+local name, seq, session, reason = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local request = place_of(name, seq, session)
+if not request then return 0 end
+drop(name, request)
+redis.call('SET', P .. ':verdict:' .. request, reason, 'PX', 60000)
+redis.call('DEL', P .. ':wake:' .. request)
+wake(request, 'refused')
+pump(name, read(redis.call('HGET', P, name)))
+return 1
+""")
+"""name, seq, session, reason: time that waiter out. 1 | 0: it waits no longer"""
