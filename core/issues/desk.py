@@ -6,16 +6,17 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from importlib import import_module
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from ..clock import Clock
+from ..coordination.fence import accept
 from ..coordination.leases import HeldLease, Leases
 from ..errors import LeaseError, StoreError, UsageError
 from ..store.connections import Connections
 from ..store.paths import RepositoryPaths
 from .local import LocalTracker, open_connections
 from .records import Records
+from .scope import Scope
 from .tracker import Tracker
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class Desk:
     clock: Clock
     holder: str
     """Who works here, as leases and records name them: an agent's name, or ``NAME on HOST``."""
-    scope: object | None = None
+    scope: Scope | None = None
     """What they may write; ``None``: everything."""
     held: Holds | None = None
     """Leases that are held already, by a batch or by ``rollcage lock run``: not taken, not given back."""
@@ -98,6 +99,22 @@ class Desk:
                 with suppress(LeaseError, StoreError):
                     self.leases.release(lease)
 
+    @contextmanager
+    def guarded(self, holds: Holds, names: Sequence[str]) -> Iterator[None]:
+        """Let the work within be done only under the leases ``names``, as they are now.
+
+        Where Issues lie beside the records, all of it is one transaction, in which the tokens are compared with the
+        highest ones seen; elsewhere the leases are renewed just before. Raises LostLeaseError.
+        """
+        if not self.is_local:
+            holds.renew(names)
+            yield
+            return
+        with self.records.connected() as connection:
+            for name in names:
+                accept(connection, name, holds.token(name))
+            yield
+
     def close(self) -> None:
         """Close the tracker, the leases and the records."""
         self.tracker.close()
@@ -107,7 +124,7 @@ class Desk:
 
 
 def open_desk(
-    settings: Settings, paths: RepositoryPaths, clock: Clock, *, holder: str, scope: object | None = None
+    settings: Settings, paths: RepositoryPaths, clock: Clock, *, holder: str, scope: Scope | None = None
 ) -> Desk:
     """Open the desk of a repository with the tracker and the leases of its settings.
 
@@ -121,7 +138,7 @@ def open_desk(
     leases: Leases | None = None
     try:
         records = Records(connections, clock)
-        leases = cast(Leases, open_leases(settings.coordination, paths, clock))
+        leases = open_leases(settings.coordination, paths, clock)
         tracker = _tracker(settings, paths, clock, connections, holder)
         desk = Desk(tracker, leases, records, clock, holder, scope, _given(leases, os.environ), connections)
     except BaseException:
@@ -137,9 +154,9 @@ def _tracker(
 ) -> Tracker:
     if settings.tracker.kind == "local":
         return LocalTracker(connections, clock, holder)
-    github = import_module(f"{__package__}.github")  # PyGithub is dear: only who needs it
-    opened: Tracker = github.open_github(settings.tracker, paths, clock)
-    return opened
+    from .github import open_github  # PyGithub is dear: only who needs it
+
+    return open_github(settings.tracker, paths, clock)
 
 
 def _given(leases: Leases, environment: Mapping[str, str]) -> Holds | None:

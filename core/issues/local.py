@@ -13,6 +13,7 @@ from ..store.connections import Connections
 from ..store.database import connect
 from ..store.paths import RepositoryPaths
 from .errors import TrackerRefusedError
+from .identity import title_key
 from .issue import BodyEdit, Budget, Comment, Draft, Issue
 from .schema import MIGRATIONS
 from .values import name_key
@@ -72,12 +73,18 @@ class LocalTracker:
                 return
             last = page[-1].number
 
+    def like(self, title: str) -> list[Issue]:
+        """Return the open Issues whose titles are the same for `rollcage.core.issues.identity`, lowest number first."""
+        with self.connections.reading() as connection:
+            query = f"{_ISSUE} WHERE title_key = ? AND state = 'open' ORDER BY number"
+            return [_made(row) for row in connection.execute(query, (title_key(title),))]
+
     def create(self, draft: Draft) -> Issue:
         now = iso(self._clock.now())
         with self.connections.transaction() as connection:
             cursor = connection.execute(
-                "INSERT INTO issue (title, body, state, created, updated) VALUES (?, ?, 'open', ?, ?)",
-                (draft.title, draft.body, now, now),
+                "INSERT INTO issue (title, title_key, body, state, created, updated) VALUES (?, ?, ?, 'open', ?, ?)",
+                (draft.title, title_key(draft.title), draft.body, now, now),
             )
             number = cursor.lastrowid or 0
             for table, names in (("issue_label", draft.labels), ("issue_assignee", draft.assignees)):
@@ -91,6 +98,8 @@ class LocalTracker:
         given = {"title": title, "body": body, "state": state}
         with self.connections.transaction() as connection:
             changes = {field: value for field, value in given.items() if value is not None}
+            if title is not None:
+                changes["title_key"] = title_key(title)
             places = ", ".join(f"{field} = ?" for field in (*changes, "updated"))
             done = connection.execute(
                 f"UPDATE issue SET {places} WHERE number = ?",  # noqa: S608 - names of ours

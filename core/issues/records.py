@@ -10,21 +10,23 @@ import sqlite3
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
-from ..clock import Clock, iso
+from ..clock import Clock, iso, parse_iso
 from ..store.audit import Audit
 from ..store.connections import Connections
 from .issue import Draft, Issue
 from .values import name_key
 
-VERSIONS, VERSIONS_IN_ALL = 16, 20_000
+VERSIONS, VERSIONS_IN_ALL = 64, 20_000
 """So many versions are kept of one Issue, and of all."""
 _SWEEP = 64
 """Every so many versions the oldest are forgotten."""
 INTENTS = 20_000
 """So many creations that are done are remembered."""
 
-PLANNED, SENT, DONE, FAILED = "planned", "sent", "done", "failed"
+SENT, DONE, FAILED = "sent", "done", "failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,8 @@ class Intent:
     draft: Draft
     holder: str
     state: str
-    """planned: nothing was sent; sent: maybe it was; done; failed: nothing of it is open."""
+    """sent: maybe it was; done; failed: nothing of it is open."""
+    since: datetime
     number: int | None = None
 
 
@@ -138,7 +141,7 @@ class Records(Audit):
             connection.execute(
                 "INSERT INTO intent VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
                 " state = excluded.state, number = excluded.number",
-                (intent.id, intent.identity, body, intent.holder, self._now(), intent.state, intent.number),
+                (intent.id, intent.identity, body, intent.holder, iso(intent.since), intent.state, intent.number),
             )
 
     def forget_intents(self) -> None:
@@ -152,16 +155,18 @@ class Records(Audit):
 
     def intents(self, identity: str | None = None) -> list[Intent]:
         """Return the intents of ``identity``, newest first; without it those that nobody brought to an end yet."""
-        query = "SELECT id, identity, draft, holder, state, number FROM intent"
         with self._connections.reading() as connection:
             if identity is None:
-                rows = connection.execute(f"{query} WHERE state IN ('planned', 'sent') ORDER BY since").fetchall()
+                rows = connection.execute(f"{_INTENT} WHERE state = 'sent' ORDER BY since").fetchall()
             else:
-                rows = connection.execute(f"{query} WHERE identity = ? ORDER BY since DESC", (identity,)).fetchall()
-        return [
-            Intent(name, its_identity, _draft(json.loads(draft)), holder, state, number)
-            for name, its_identity, draft, holder, state, number in rows
-        ]
+                rows = connection.execute(f"{_INTENT} WHERE identity = ? ORDER BY since DESC", (identity,)).fetchall()
+        return [_intent(row) for row in rows]
+
+    def intent(self, name: str) -> Intent | None:
+        """Return the intent with this id; ``None``: there is none (any more)."""
+        with self._connections.reading() as connection:
+            row = connection.execute(f"{_INTENT} WHERE id = ?", (name,)).fetchone()
+        return None if row is None else _intent(row)
 
     # Who wrote what.
 
@@ -186,8 +191,12 @@ class Records(Audit):
         return iso(self.clock.now())
 
 
-def _draft(value: list[object]) -> Draft:
-    title, body, labels, assignees = value
-    assert isinstance(labels, list)
-    assert isinstance(assignees, list)
-    return Draft(str(title), str(body), tuple(labels), tuple(assignees))
+_INTENT = "SELECT id, identity, draft, holder, since, state, number FROM intent"
+
+
+def _intent(row: tuple[Any, ...]) -> Intent:
+    name, identity, draft, holder, since, state, number = row
+    title, body, labels, assignees = json.loads(draft)
+    return Intent(
+        name, identity, Draft(title, body, tuple(labels), tuple(assignees)), holder, state, parse_iso(since), number
+    )

@@ -1,21 +1,25 @@
 """The schema of ``issues.db``. A migration that was released is never changed: a new one is added behind it.
 
-``key`` is a name as it is compared: labels and people differ by more than their case, as on GitHub.
+A ``key`` is a name as it is compared: labels and people differ by more than their case, as on GitHub.
 """
 
 from __future__ import annotations
 
+from ..coordination.fence import FENCE_SCHEMA
+
 MIGRATIONS = (
-    """
+    f"""
     CREATE TABLE issue (
         number INTEGER PRIMARY KEY AUTOINCREMENT,
         title TEXT NOT NULL,
+        title_key TEXT NOT NULL,
         body TEXT NOT NULL,
         state TEXT NOT NULL,
         created TEXT NOT NULL,
         updated TEXT NOT NULL
     );
     CREATE INDEX issue_state ON issue (state, number);
+    CREATE INDEX issue_by_title ON issue (title_key) WHERE state = 'open';
     CREATE TABLE issue_label (
         number INTEGER NOT NULL, key TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (number, key)
     ) WITHOUT ROWID;
@@ -49,7 +53,7 @@ MIGRATIONS = (
         number INTEGER
     ) WITHOUT ROWID;
     CREATE INDEX intent_of_identity ON intent (identity);
-    CREATE INDEX intent_open ON intent (state) WHERE state IN ('planned', 'sent');
+    CREATE INDEX intent_open ON intent (state) WHERE state = 'sent';
     CREATE TABLE seen (
         seq INTEGER PRIMARY KEY AUTOINCREMENT,
         number INTEGER NOT NULL,
@@ -78,6 +82,29 @@ MIGRATIONS = (
         PRIMARY KEY (batch, position)
     ) WITHOUT ROWID;
     CREATE TABLE audit (seq INTEGER PRIMARY KEY, body TEXT NOT NULL, hash TEXT NOT NULL);
-    CREATE TABLE audit_head (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL, hash TEXT NOT NULL)
+    CREATE TABLE audit_head (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL, hash TEXT NOT NULL);
+    {FENCE_SCHEMA}
+    """,
+    # The outbox: what waits until the tracker can be reached; `rollcage.core.issues.outbox`.
+    """
+    CREATE TABLE outbox (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        at TEXT NOT NULL,
+        tracker TEXT NOT NULL,
+        holder TEXT NOT NULL,
+        scope TEXT,
+        kind TEXT NOT NULL,
+        args TEXT NOT NULL,
+        bases TEXT NOT NULL,
+        state TEXT NOT NULL,
+        key TEXT NOT NULL DEFAULT '',
+        number INTEGER,
+        created INTEGER,
+        note TEXT NOT NULL DEFAULT '',
+        ours TEXT,
+        theirs TEXT
+    );
+    CREATE INDEX outbox_open ON outbox (seq) WHERE state IN ('waiting', 'conflict');
+    CREATE TABLE last_seen (number INTEGER PRIMARY KEY, at TEXT NOT NULL, body TEXT NOT NULL)
     """,
 )

@@ -1,0 +1,347 @@
+"""Changing an Issue so that no update is lost: lease, fresh read, merge, single writes, and another read.
+
+GitHub has no compare-and-swap on Issues, so nobody can be kept from writing there between our read and our write. But
+what rollcage writes is so small that little can be hit, and what was hit is seen: labels and people go one by one,
+title, body and state in one request with just the changed ones, and a body that came between is found in the history
+of edits, merged, and where that cannot be, put back.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from ..errors import LeaseError, RollcageError, UsageError
+from ..text import clean
+from .desk import Desk, Holds
+from .errors import (
+    ConcurrencyConflictError,
+    IssueUpdateError,
+    OutcomeUnknownError,
+    ScopeViolationError,
+    TrackerError,
+    TrackerLimitError,
+    TrackerOfflineError,
+)
+from .issue import FIELDS, Issue
+from .labels import group_of, in_step
+from .merge import Change, Conflicting, Wanted, merge_lines, plan, same_text, wanted_of
+from .records import fields_of
+from .scope import check_write
+from .steps import Step, put_back, steps
+from .tracker import Tracker
+from .values import check_number
+
+ATTEMPTS = 5
+BASE_DELAY, MAX_DELAY = 1.0, 16.0
+"""Seconds before the second attempt, doubled before each further one, at most so many; with full jitter (M. Brooker,
+"Exponential Backoff And Jitter", AWS Architecture Blog, 2015): anything between none and all of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateResult:
+    """What became of an update."""
+
+    issue: Issue
+    """As it is now; its version is remembered for the next ``expected``."""
+    updated: bool
+    """Whether something was written; if not, it was as wanted already."""
+    attempt: int
+    """Which attempt it was that did it, from 1."""
+
+
+def update_issue_with_optimistic_lock(
+    desk: Desk, number: int, updates: Mapping[str, object], expected: str | Issue | None = None
+) -> UpdateResult:
+    """Write just the fields that ``updates`` names (see `rollcage.core.issues.merge.NAMES`); return what is there then.
+
+    ``expected`` is what the caller saw: an Issue, or the version of one that rollcage returned. What others changed
+    since stays: other fields, other labels, other lines of the body. Without it the fields are set, whatever they are.
+    ``labels`` and ``assignees`` mean all that it shall have; ``add_labels``, ``remove_labels`` and so on just those.
+
+    Raises ConcurrencyConflictError where others changed the same (both values are in it, and in the audit as
+    persistent_conflict); UsageError, ScopeViolationError, LeaseError, and TrackerOfflineError or TrackerLimitError
+    where nothing was sent; IssueUpdateError for everything else: then nothing of it is left, or it says what.
+    """
+    wanted = wanted_of(updates)
+    goal = Merging(desk, check_number(number), wanted, expected)
+    return change_issue(desk, number, goal)
+
+
+def read_issue(desk: Desk, number: int) -> Issue:
+    """Return the Issue as it is now; its version can be given as ``expected``. Raises as the tracker does."""
+    return desk.records.saw(desk.tracker.get(check_number(number)))
+
+
+class Goal:
+    """What an Issue is to become; asked again at each look at it."""
+
+    what = "update issue"
+
+    def plan(self, current: Issue, *, written: bool) -> Change:
+        """Return what is to be written; nothing: it is as wanted. Raises Conflicting."""
+        raise NotImplementedError
+
+    def merge_body(self, ours: str, merged: str) -> None:
+        """Take notice that ``ours`` was written over somebody's body, and that ``merged`` has both."""
+        raise Conflicting(("body",))
+
+    def ours(self, names: tuple[str, ...]) -> dict[str, object]:
+        """Return what was to be written, for people."""
+        return {}
+
+
+class Merging(Goal):
+    """An update as its caller wants it, merged with what others made of the Issue since."""
+
+    def __init__(self, desk: Desk, number: int, wanted: Wanted, expected: str | Issue | None) -> None:
+        """Take what is wanted, and what the caller saw."""
+        self._desk, self._number, self._wanted, self._expected = desk, number, wanted, expected
+        self._base: Mapping[str, object] | None = None
+        self._begun = False
+
+    def plan(self, current: Issue, *, written: bool) -> Change:
+        if not self._begun:
+            self._begun, self._base = True, self._seen(current)
+        return in_step(current, plan(self._base, current, self._wanted, written=written))
+
+    def _seen(self, current: Issue) -> Mapping[str, object] | None:
+        if isinstance(self._expected, Issue):
+            return fields_of(self._expected)
+        if self._expected is None or self._expected == current.version:
+            return fields_of(current)
+        return self._desk.records.seen(self._number, self._expected)
+
+    def merge_body(self, ours: str, merged: str) -> None:
+        self._wanted = replace(self._wanted, body=merged)
+        self._base = {**(self._base or {}), "body": ours} if self._base is not None else None
+
+    def ours(self, names: tuple[str, ...]) -> dict[str, object]:
+        return {name: getattr(self._wanted, name) for name in names}
+
+
+def change_issue(desk: Desk, number: int, goal: Goal) -> UpdateResult:
+    """Bring the Issue to ``goal`` under its lease. Raises as `update_issue_with_optimistic_lock` does."""
+    name = f"issue/{number}"
+    with desk.hold([name]) as holds:
+        try:
+            return _at_once(desk, number, goal, holds) if desk.is_local else _remotely(desk, number, goal, holds)
+        except ConcurrencyConflictError as conflict:
+            desk.records.wrote(
+                desk.holder,
+                goal.what,
+                f"issue {number}",
+                before=conflict.theirs,
+                after=conflict.ours,
+                token=holds.token(name),
+                why=str(conflict),
+                outcome="persistent_conflict",
+            )
+            raise
+
+
+def _at_once(desk: Desk, number: int, goal: Goal, holds: Holds) -> UpdateResult:
+    """Do it in one transaction of the file in which Issues, tokens and records lie."""
+    token = holds.token(f"issue/{number}")
+    with desk.guarded(holds, [f"issue/{number}"]):
+        current = desk.tracker.get(number)
+        try:
+            change = goal.plan(current, written=False)
+        except Conflicting as conflict:
+            raise _conflict(number, goal, conflict.names, current) from None
+        if not change:
+            return UpdateResult(desk.records.saw(current), updated=False, attempt=1)
+        check_scope(desk, goal.what, current, change)
+        for step in steps(current, change):
+            step.do(desk.tracker)
+        after = desk.tracker.get(number)
+        _record(desk, goal, current, after, token)
+    return UpdateResult(after, updated=True, attempt=1)
+
+
+def _remotely(desk: Desk, number: int, goal: Goal, holds: Holds) -> UpdateResult:
+    """Do it by single requests, each under a lease that was just renewed, and look whether it is there."""
+    work = _Work(desk, number, holds)
+    try:
+        first, current = work.bring_to(goal)
+    except Conflicting as conflict:
+        left = work.undo()
+        raise _conflict(number, goal, conflict.names, desk.tracker.get(number), left, conflict.theirs) from None
+    except RollcageError as error:
+        if not work.done and isinstance(error, _PLAIN):
+            raise
+        left = work.undo()
+        if isinstance(error, ConcurrencyConflictError) and not left:
+            raise
+        raise _failed(number, error, left) from error
+    if not work.attempt:
+        return UpdateResult(desk.records.saw(current), updated=False, attempt=1)
+    _record(desk, goal, first, current, holds.token(f"issue/{number}"))
+    return UpdateResult(current, updated=True, attempt=work.attempt)
+
+
+_PLAIN = (TrackerOfflineError, TrackerLimitError, UsageError, ScopeViolationError, LeaseError, IssueUpdateError)
+"""Errors that are clear as they are, where nothing was written."""
+
+
+class _Work:
+    """An update of an Issue elsewhere, under way."""
+
+    def __init__(self, desk: Desk, number: int, holds: Holds) -> None:
+        self._desk, self._number, self._holds = desk, number, holds
+        self.done: list[Step] = []
+        self.attempt = 0
+
+    def bring_to(self, goal: Goal) -> tuple[Issue, Issue]:
+        """Write until a fresh read is as ``goal`` wants it; return the first and the last read."""
+        tracker, doubt = self._desk.tracker, None
+        first = current = tracker.get(self._number)
+        while change := goal.plan(current, written=self.attempt > 0):
+            if self.attempt:  # what was written is not there: others write too, or the answer was lost or late
+                if self.attempt == ATTEMPTS:
+                    raise _given_up(self._number, goal, change, current, doubt)
+                self._pause()
+                current = tracker.get(self._number)
+                if not (change := goal.plan(current, written=True)):
+                    break
+            check_scope(self._desk, goal.what, current, change)
+            self.attempt += 1
+            doubt = self._write(current, change)
+            if change.body is not None:
+                self._look_who_else_wrote(current.body, change.body, goal)
+            current = tracker.get(self._number)
+        return first, current
+
+    def _pause(self) -> None:
+        delay = min(MAX_DELAY, BASE_DELAY * 2 ** (self.attempt - 1))
+        self._desk.clock.wait(threading.Event(), random.uniform(0, delay))  # noqa: S311 - no secret
+
+    def _write(self, current: Issue, change: Change) -> TrackerError | None:
+        """Do the steps; return the error of one of which nobody knows whether it was done: the next look tells."""
+        for step in steps(current, change):
+            self._holds.renew([f"issue/{self._number}"])
+            self.done.append(step)
+            try:
+                step.do(self._desk.tracker)
+            except OutcomeUnknownError as error:
+                return error
+            except TrackerError:
+                self.done.pop()
+                raise
+        return None
+
+    def _look_who_else_wrote(self, before: str, ours: str, goal: Goal) -> None:
+        """Find a body that somebody wrote between our read and our write, and merge it. Raises Conflicting."""
+        edits = self._desk.tracker.body_edits(self._number)
+        if edits is None:
+            return
+        mine = next((place for place, edit in enumerate(edits) if _is(edit.body, ours)), None)
+        if mine is None or mine + 1 >= len(edits):
+            return  # the next look tells whether ours was written; or nothing is known of what was before
+        theirs = edits[mine + 1].body
+        if theirs is None or _is(theirs, before):
+            return
+        merged = merge_lines(before, ours, theirs)
+        if merged is not None:
+            goal.merge_body(ours, merged)
+            return
+        number = self._number
+
+        def back(tracker: Tracker) -> None:
+            put_back(tracker, number, {"body": ours}, {"body": theirs})
+
+        self.done.append(Step("body written over somebody's", back, back))
+        raise Conflicting(("body",), {"body": theirs})
+
+    def undo(self) -> tuple[str, ...]:
+        """Undo what was done, the last first; return what could not be undone."""
+        left: list[str] = []
+        for step in reversed(self.done):
+            try:
+                self._holds.renew([f"issue/{self._number}"])
+                undo_step(self._desk, step)
+            except RollcageError:
+                left.append(step.says)
+        self.done.clear()
+        return tuple(left)
+
+
+def undo_step(desk: Desk, step: Step) -> None:
+    """Undo ``step``; a lost answer is no answer: it is asked again. Raises TrackerError."""
+    for attempt in range(1, ATTEMPTS):
+        try:
+            step.undo(desk.tracker)
+            return
+        except OutcomeUnknownError:
+            desk.clock.wait(threading.Event(), min(MAX_DELAY, BASE_DELAY * 2 ** (attempt - 1)))
+    step.undo(desk.tracker)
+
+
+def check_scope(desk: Desk, kind: str, current: Issue, change: Change) -> None:
+    """Raise ScopeViolationError where whoever works here may not do it."""
+    check_write(
+        desk.scope, kind, current, {"title": change.title, "add": change.add_labels, "remove": change.remove_labels}
+    )
+
+
+def _is(body: str | None, other: str) -> bool:
+    return body is not None and same_text("body", body, other)
+
+
+def _record(desk: Desk, goal: Goal, first: Issue, current: Issue, token: int) -> None:
+    before, after = fields_of(first), fields_of(current)
+    changed = [name for name in FIELDS if before[name] != after[name]]
+    with desk.records.transaction():
+        desk.records.saw(current)
+        for label in current.labels:
+            if group_of(label) and label not in first.labels:
+                desk.records.label_added(current.number, label)
+        desk.records.wrote(
+            desk.holder,
+            goal.what,
+            f"issue {current.number}",
+            before={name: before[name] for name in changed},
+            after={name: after[name] for name in changed},
+            token=token,
+        )
+
+
+def _conflict(
+    number: int,
+    goal: Goal,
+    names: tuple[str, ...],
+    current: Issue,
+    left: tuple[str, ...] = (),
+    theirs: Mapping[str, object] | None = None,
+) -> ConcurrencyConflictError:
+    fields = fields_of(current) | dict(theirs or {})
+    message = (
+        f"Issue {number}: {' and '.join(names)} {'was' if len(names) == 1 else 'were'} changed by others, too, and not"
+        " alike; theirs stays; read it again and choose"
+    )
+    return ConcurrencyConflictError(
+        message + _standing(left), goal.ours(names), {name: fields[name] for name in names}, current
+    )
+
+
+def _given_up(number: int, goal: Goal, change: Change, current: Issue, doubt: TrackerError | None) -> IssueUpdateError:
+    if doubt is not None:
+        return IssueUpdateError(f"Issue {number}: after {ATTEMPTS} attempts it is not known to be written: {doubt}")
+    names = tuple(name for name in FIELDS if name in change.fields)
+    fields = fields_of(current)
+    return ConcurrencyConflictError(
+        f"Issue {number}: others changed {' and '.join(names)} back in each of {ATTEMPTS} attempts; theirs stays",
+        goal.ours(names),
+        {name: fields[name] for name in names},
+        current,
+    )
+
+
+def _failed(number: int, error: RollcageError, left: tuple[str, ...]) -> IssueUpdateError:
+    return IssueUpdateError(f"Issue {number} was not updated: {clean(str(error), limit=1_000)}{_standing(left)}")
+
+
+def _standing(left: tuple[str, ...]) -> str:
+    return f"; of this update could not be undone and stands: {clean(', '.join(left))}" if left else ""
