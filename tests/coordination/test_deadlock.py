@@ -210,8 +210,6 @@ class Session:
                 )
             except DeadlockError as error:
                 self.refused.append(error)
-            except StoreError:  # the test is over
-                return
 
         thread = threading.Thread(target=work, daemon=True)
         thread.start()
@@ -258,11 +256,11 @@ def sessions(make: Make) -> Iterator[Callable[[str], list[Session]]]:
         return made[-len(names.split()) :]
 
     yield some
-    for session in made:
-        session.leases.close()
+    for waiting in made[0].leases.wait_log().waitings:
+        made[0].leases.refuse(waiting, "the test is over")
     for session in made:
         for thread in session.threads:
-            thread.join(5)
+            thread.join(10)
 
 
 Some = Callable[[str], list[Session]]
