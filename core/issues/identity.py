@@ -13,7 +13,7 @@ from .values import BODY, name_key
 
 SCOPES = ("comp:", "agent:")
 """Labels that begin so belong to an Issue's identity."""
-_MARK = re.compile(r"\n\n<!-- rollcage:([0-9a-f]{32}) -->\s*\Z")
+_MARK = re.compile(r"(?:\n\n|\r\n\r\n)<!-- rollcage:([0-9a-f]{32}) -->\s*\Z")
 
 
 def title_key(title: str) -> str:
@@ -43,10 +43,10 @@ def room_for_mark() -> int:
 
 def mark_of(body: str) -> str | None:
     """Return the intent whose mark is at the very end of ``body``; what stands further up is somebody's text."""
-    found = _MARK.search(body.replace("\r\n", "\n"))
+    found = _MARK.search(body)
     return found[1] if found else None
 
 
 def without_mark(body: str) -> str:
     """Return ``body`` without the mark at its end."""
-    return _MARK.sub("", body.replace("\r\n", "\n")) if mark_of(body) else body
+    return _MARK.sub("", body)
