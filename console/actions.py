@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ..core.board import Board
 from ..core.model import Hold, IncidentState, RollbackState
 from ..widgets.keys import KeyHint
+from ..widgets.locks import find_circle, find_lock
 from ..widgets.view import find_incident, find_option, find_rollback, undone_by
 
 
@@ -23,6 +24,8 @@ class Selection:
     incident: str = ""
     option: str = ""
     rollback: str = ""
+    lock: str = ""
+    """As `rollcage.widgets.locks.lock_key` names it; a circle of waiters by its names."""
     panel: str = ""
     """The panel with the focus."""
     main: bool = True
@@ -131,6 +134,12 @@ def _agents(board: Board, selection: Selection) -> str | None:
     return "all agents are stopped already" if all(a.hold is Hold.STOPPED for a in board.agents) else None
 
 
+def _breakable(board: Board, selection: Selection) -> str | None:
+    if selection.panel != "locks" or not selection.lock:
+        return "no lock is picked"
+    return None if find_lock(board, selection.lock) or find_circle(board, selection.lock) else "that lock is free now"
+
+
 def _main(board: Board, selection: Selection) -> str | None:
     return None if selection.main else "this is for the main screen"
 
@@ -147,6 +156,7 @@ def copied(board: Board, selection: Selection) -> str:
         "evidence": selection.incident,
         "options": selection.option,
         "diff": selection.option,
+        "locks": selection.lock.partition("\n")[0],
         "phases": selection.rollback,
         "rollbacks": selection.rollback,
     }
@@ -245,6 +255,16 @@ ACTIONS: tuple[Action, ...] = (
         available=_agents,
         keep=13,
     ),
+    Action(
+        "break_lock",
+        "B",
+        "break",
+        "take a lock from its holder, or end a circle of waiters",
+        AGENTS,
+        dangerous=True,
+        available=_breakable,
+        keep=8,
+    ),
     Action("history", "h", "history", "all rollbacks, snapshots and events", LOOK, keep=1),
     Action("incident", "i", "incident", "the incident in full", LOOK, available=_known_incident),
     *(
@@ -310,6 +330,8 @@ def hints(board: Board, selection: Selection, keys: dict[str, str]) -> Sequence[
             continue
         enabled = reason_against(action, board, selection) is None
         if action.group == DECIDE and not enabled and _hopeless(action, board, selection):
+            continue
+        if action.id == "break_lock" and not enabled:
             continue
         label = "back" if action.id == "quit" and not selection.main else action.label
         found.append(KeyHint(action.id, key_name(keys[action.id]), label, enabled, action.keep))

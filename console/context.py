@@ -173,7 +173,7 @@ class Context:
         """Return the one that writes the operator's decisions."""
         from .operator import StoreOperator
 
-        return StoreOperator(self.store, self.clock, read_only=read_only)
+        return StoreOperator(self.store, self.clock, lambda: self.leases, read_only=read_only)
 
     def engine(self) -> str | None:
         """Return which engine leads this repository, as ``pid 47 on host``; ``None``: none does."""

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..core.model import Hold
+from ..widgets.locks import find_circle, find_lock
 from .actions import BY_ID, Selection
 from .looking import Handler
 
@@ -122,6 +123,47 @@ def stop_all(app: RollcageApp, selection: Selection) -> None:
     _confirm(app, "stop_all", "Stop all agents?", lines, answered)
 
 
+def break_lock(app: RollcageApp, selection: Selection) -> None:
+    """Take a lock from its holder, or end a circle of waiters."""
+    board = app.board
+    circle, lease = find_circle(board, selection.lock), find_lock(board, selection.lock)
+    if circle:
+        what, call = "the circle of waiters", partial(app.operator.break_deadlock, circle)
+        lines = [
+            " → ".join(circle),
+            "Who waits longest is timed out: it loses its place and its locks, and is started again with its progress.",
+        ]
+        _ask_to_break(app, what, lines, lambda reason: call, "", "the circle is broken")
+    elif lease is not None:
+        lines = [
+            f"{lease.holder} holds it with token {lease.token}, and notices at its next renewal.",
+            "Until then it may go on; what the lock protects refuses it only where tokens are checked.",
+        ]
+        _ask_to_break(
+            app,
+            f"lock {lease.name}",
+            lines,
+            lambda reason: partial(app.operator.break_lock, lease.name, lease.token, reason),
+            "why (its holder is told)",
+            f"{lease.name} is free",
+        )
+
+
+def _ask_to_break(
+    app: RollcageApp,
+    what: str,
+    lines: Sequence[str],
+    call: Callable[[str], Callable[[], object]],
+    prompt: str,
+    done: str,
+) -> None:
+    def answered(reason: str | None) -> None:
+        if reason is not None:
+            app.wish(f"break {what}", call(reason), done)
+
+    _confirm(app, "break_lock", f"Break {what}?", lines, answered, prompt=prompt)
+
+
 def _confirm(
     app: RollcageApp,
     action: str,
@@ -145,5 +187,6 @@ DECIDING: Mapping[str, Handler] = {
     "stop": stop,
     "pause": pause,
     "stop_all": stop_all,
+    "break_lock": break_lock,
 }
 """By the id of the action."""

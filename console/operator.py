@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
 from ..core.clock import Clock
 from ..core.codec import to_json
+from ..core.coordination.leases import Leases, LostLeaseError
 from ..core.decisions import DECIDABLE
 from ..core.errors import RefusedError, UsageError
 from ..core.model import Decision, DecisionVerdict, RecoveryPlan, RiskLevel, RollbackOption
@@ -12,13 +16,24 @@ from ..core.store.store import Store
 from ..core.text import clean
 from .who import operator_name, refuse_agents
 
+if TYPE_CHECKING:
+    from ..core.coordination.deadlock import DeadlockBreak
+
 
 class StoreOperator:
     """Writes decisions into the store. Every method checks first and raises one clear line where it may not."""
 
-    def __init__(self, store: Store, clock: Clock, *, name: str = "", read_only: bool = False) -> None:
-        """Take the store and the name that decisions carry."""
-        self._store, self._clock = store, clock
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        leases: Callable[[], Leases],
+        *,
+        name: str = "",
+        read_only: bool = False,
+    ) -> None:
+        """Take the store, what opens the locks when they are first asked for, and the name that decisions carry."""
+        self._store, self._clock, self._leases = store, clock, leases
         self.name = name or operator_name()
         self._read_only = read_only
 
@@ -81,6 +96,29 @@ class StoreOperator:
     def stop_all(self, names: list[str]) -> list[Decision]:
         """Ask for all named agents to be stopped."""
         return [self.stop_agent(name) for name in names]
+
+    def break_lock(self, name: str, token: int, reason: str = "") -> None:
+        """Take the lock from the holder that has ``token``, at once: no engine is needed. Raises LostLeaseError."""
+        self._guard(f"break lock {clean(name)}")
+        why = clean(reason)
+        lease = self._leases().break_(name, self.name, why, self._store.audit, token)
+        body = {"name": lease.name, "state": "broken", "holder": lease.holder, "token": lease.token}
+        self._store.append_event("lock", {**body, "by": self.name, "reason": why})
+
+    def break_deadlock(self, circle: Sequence[str]) -> DeadlockBreak:
+        """End a circle of waiters (holder, lock, holder, ...): who waits longest is timed out and loses its locks.
+
+        Raises LostLeaseError where they wait for each other no more.
+        """
+        self._guard("break a deadlock")
+        from ..core.coordination.deadlock import break_existing_deadlock
+
+        done = break_existing_deadlock(self._leases(), circle[::2], by=self.name, record=self._store.audit)
+        if not done.deadlock_broken:
+            raise LostLeaseError(f"{' → '.join(circle)}: they wait for each other no more")
+        body = {"state": "deadlock_broken", "agent": done.forced_timeout_agent, "actions": list(done.recovery_actions)}
+        self._store.append_event("lock", {**body, "cycle": list(circle), "by": self.name})
+        return done
 
     def _option(self, option_id: str) -> tuple[RollbackOption, RecoveryPlan]:
         option, plan = self._store.option(option_id), self._store.plan(option_id)

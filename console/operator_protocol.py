@@ -41,6 +41,12 @@ class Operator(Protocol):
     def stop_all(self, names: list[str]) -> object:
         """Stop these agents: all that the console knows."""
 
+    def break_lock(self, name: str, token: int, reason: str) -> object:
+        """Take a lock from the holder that has ``token``; it is told ``reason`` at its next renewal."""
+
+    def break_deadlock(self, circle: tuple[str, ...]) -> object:
+        """End a circle of waiters: the one that waits longest is timed out."""
+
     def undo(self, rollback_id: str) -> object:
         """Turn a rollback round, as a new rollback."""
 

@@ -96,6 +96,8 @@ class Board:
     rollbacks: tuple[RollbackView, ...] = ()
     """Newest first; at most 50."""
     leases: tuple[Lease, ...] = ()
+    cycles: tuple[tuple[str, ...], ...] = ()
+    """Circles of waiting for leases: holder, lock, holder, lock, ... and the first holder again."""
     snapshots: tuple[Snapshot, ...] = ()
     events: tuple[Event, ...] = ()
     """Newest last; at most 500."""

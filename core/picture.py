@@ -15,6 +15,7 @@ from datetime import datetime
 from .board import Board, EngineView, IncidentView, OptionView, RollbackView, Series
 from .clock import Clock
 from .coordination.leases import Leases
+from .coordination.waits import cycles
 from .detect.bands import band_of
 from .detect.behaviour import SAMPLED
 from .detect.incidents import is_unresolved
@@ -70,6 +71,7 @@ class Picture:
         self._rollbacks: dict[str, RollbackView] = {}
         self._held: tuple[Lease, ...] = ()
         self._held_at = 0.0
+        self._cycles: tuple[tuple[str, ...], ...] = ()
 
     def read(self, *, name: str, path: str, head: str, engine: EngineView, warnings: tuple[str, ...] = ()) -> Board:
         """Return everything that a console shows. Reads only; what is of ``state.db`` is of one moment.
@@ -103,6 +105,7 @@ class Picture:
             incidents=views,
             rollbacks=rollbacks,
             leases=self._read_leases(),
+            cycles=self._cycles,
             snapshots=snapshots,
             events=tuple(self._events),
             needs_you=sum(_needs_you(incident) for incident in trouble),
@@ -203,6 +206,8 @@ class Picture:
         )
         if not same:
             self._held, self._held_at = leases, now
+            waited_for = any(lease.waiters for lease in leases)
+            self._cycles = tuple(cycles(self._leases.wait_log())) if waited_for else ()
         return self._held
 
 

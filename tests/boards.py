@@ -125,6 +125,7 @@ def waiting() -> Board:
         needs_you=1,
         snapshots=(snapshot(135), *board.snapshots),
         leases=(*board.leases, Lease("issue/7", "planner", 120, 200.0, ago(20), (Waiter("executor", ago(9)),))),
+        cycles=(("planner", "issue/42", "executor", "issue/7", "planner"),),
         transitions={
             "executor": (
                 (ago(1_512), "idle", "starting"),
@@ -316,6 +317,7 @@ def hostile(text: str) -> Board:
             Lease(text, text, 1, 5.0, NOW, (Waiter(text, NOW), Waiter("planner", NOW))),
             Lease(f"b{text}", "planner", 2, 9.0, NOW, (Waiter(text, NOW),)),
         ),
+        cycles=((text, f"b{text}", "planner", text, text),),
         snapshots=tuple(replace(snapshot, why=text, warnings=(text,)) for snapshot in board.snapshots),
         events=tuple(
             replace(

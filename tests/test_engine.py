@@ -36,7 +36,7 @@ def state(shop: Shop, incident: str = "inc-1") -> IncidentState | None:
 
 
 def operator(shop: Shop) -> StoreOperator:
-    return StoreOperator(shop.services.store, shop.services.clock, name="ann@desk")
+    return StoreOperator(shop.services.store, shop.services.clock, lambda: shop.context.leases, name="ann@desk")
 
 
 def calc(shop: Shop) -> str:

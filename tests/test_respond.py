@@ -52,7 +52,7 @@ class Room:
         self.store = shop.services.store
         self.responder = Responder(shop.services, level, lambda run: [], self.settled.append, self.leave)
         self.obeyer = Obeyer(shop.services, self.responder)
-        self.operator = StoreOperator(self.store, shop.services.clock, name="ann@desk")
+        self.operator = StoreOperator(self.store, shop.services.clock, lambda: shop.context.leases, name="ann@desk")
 
     def best(self, incident: str = "inc-1") -> tuple[RollbackOption, RecoveryPlan]:
         return self.store.options(incident)[0]

@@ -2,65 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import ClassVar
 
+from ..core.board import Board
 from ..core.model import Lease
 from . import figures
 from .live_table import Cell, Column, LiveTable
 from .spans import Line, Span, cut_line
 from .titles import counted
-from .view import Unpicking, View
+from .view import View
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
     key: str
     cells: tuple[Cell, ...]
-
-
-def cycles(leases: Iterable[Lease]) -> list[tuple[str, ...]]:
-    """Return the circles of waiting: agent, lease, agent, lease ... and the first agent again.
-
-    A waiter waits for the holder; a circle of such waits never ends by itself.
-    """
-    held_by = {lease.name: lease.holder for lease in leases}
-    waits: dict[str, list[str]] = {}
-    for lease in leases:
-        for waiter in lease.waiters:
-            waits.setdefault(waiter.holder, []).append(lease.name)
-    found: dict[frozenset[str], tuple[str, ...]] = {}
-    done: set[str] = set()
-    for start in waits:
-        if start in done:
-            continue
-        path: list[str] = []  # agent, lease, agent, lease ...
-        on_path: dict[str, int] = {}
-        stack: list[tuple[str, int]] = [(start, 0)]
-        while stack:
-            agent, turn = stack.pop()
-            if turn == 0:
-                on_path[agent] = len(path)
-                path.append(agent)
-            names = waits.get(agent, [])
-            if turn >= len(names):
-                del path[on_path.pop(agent) :]
-                if path:
-                    path.pop()  # the lease that led here
-                done.add(agent)
-                continue
-            stack.append((agent, turn + 1))
-            name = names[turn]
-            holder = held_by[name]
-            if holder in on_path:
-                circle = (*path[on_path[holder] :], name, holder)
-                found.setdefault(frozenset(circle), circle)
-            elif holder not in done:
-                path.append(name)
-                stack.append((holder, 0))
-    return list(found.values())
 
 
 def expiry(seconds: float) -> str:
@@ -73,7 +32,27 @@ def expiry(seconds: float) -> str:
     return figures.age(seconds)
 
 
-class LocksPanel(Unpicking, LiveTable[_Row]):
+def lock_key(lease: Lease) -> str:
+    """Return what stays the same while the lease is held: of a semaphore there are several of one name."""
+    return f"{lease.name}\n{lease.token}"
+
+
+def find_lock(board: Board, key: str) -> Lease | None:
+    """Return the lease that `lock_key` names so, if the board has it."""
+    return next((lease for lease in board.leases if lock_key(lease) == key), None)
+
+
+def find_circle(board: Board, key: str) -> tuple[str, ...]:
+    """Return the circle of waiters whose row has that key; empty: the board does not have it."""
+    return next((circle for circle in board.cycles if circle_key(circle) == key), ())
+
+
+def circle_key(circle: tuple[str, ...]) -> str:
+    """Return the key of a circle's row."""
+    return "\n".join(circle)
+
+
+class LocksPanel(LiveTable[_Row]):
     """A row for each lease, and one for each circle of waiters."""
 
     COLUMNS: ClassVar[Sequence[Column]] = (
@@ -92,15 +71,22 @@ class LocksPanel(Unpicking, LiveTable[_Row]):
         self._read: datetime | None = None
         self._circles = 0
 
+    def pick(self, view: View) -> View:
+        """See `Panel.pick`."""
+        self._fill(view)
+        return replace(view, lock=self.key)
+
     def show(self, view: View) -> None:
         """See `Panel.show`."""
+
+    def _fill(self, view: View) -> None:
         if self._read is None or view.board.leases is not self._leases:
             self._leases, self._read = view.board.leases, view.now
         passed = (view.now - self._read).total_seconds()
-        circles = cycles(self._leases)
+        circles = view.board.cycles
         self._circles = len(circles)
-        rows = [_Row("\n".join(circle), (Span(f"▲ deadlock  {' → '.join(circle)}", "warning"),)) for circle in circles]
-        self.show_items([*rows, *(_Row(lease.name, _cells(lease, passed)) for lease in self._leases)])
+        rows = [_Row(circle_key(circle), (Span(f"▲ deadlock  {' → '.join(circle)}", "warning"),)) for circle in circles]
+        self.show_items([*rows, *(_Row(lock_key(lease), _cells(lease, view.now, passed)) for lease in self._leases)])
 
     def title(self) -> Line:
         """See `Panel.title`."""
@@ -130,12 +116,13 @@ class LocksPanel(Unpicking, LiveTable[_Row]):
         return item.cells
 
 
-def _cells(lease: Lease, passed: float) -> tuple[Cell, ...]:
+def _cells(lease: Lease, now: datetime, passed: float) -> tuple[Cell, ...]:
     ends = expiry(lease.expires_in_s - passed)
+    waits = [f"{waiter.holder} {figures.age((now - waiter.since).total_seconds())}" for waiter in lease.waiters]
     return (
-        Span(lease.name),
+        Span(f"{lease.name} ({lease.slots} of {lease.permits})" if lease.permits > 1 else lease.name),
         Span(lease.holder or figures.UNKNOWN),
         Span(f"{lease.token:,}", "muted"),
         Span(ends, "warning" if ends == "over" else ""),
-        Span(" ← " + ", ".join(waiter.holder for waiter in lease.waiters) if lease.waiters else "", "info"),
+        Span(" ← " + ", ".join(waits) if waits else "", "info"),
     )

@@ -25,6 +25,8 @@ class View:
     incident: str = ""
     option: str = ""
     rollback: str = ""
+    lock: str = ""
+    """As `rollcage.widgets.locks.lock_key` names it."""
 
     @property
     def incident_view(self) -> IncidentView | None:

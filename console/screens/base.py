@@ -125,6 +125,7 @@ class BoardScreen(Screen[None]):
             incident=incident.incident.id if incident else "",
             option=option.option.id if option else "",
             rollback=rollback.rollback.id if rollback else "",
+            lock=view.lock,
             panel=self.frame.focused_panel,
             main=self.app.screen_stack[0] is self,
             read_only=self.owner.read_only,

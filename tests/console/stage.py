@@ -86,6 +86,12 @@ class NotingOperator:
     def redo(self, rollback_id: str) -> None:
         self._note("redo", rollback_id)
 
+    def break_lock(self, name: str, token: int, reason: str) -> None:
+        self._note("break", name, token, reason)
+
+    def break_deadlock(self, circle: tuple[str, ...]) -> None:
+        self._note("break circle", *circle)
+
     def undo(self, rollback_id: str) -> None:
         self._note("undo", rollback_id)
 

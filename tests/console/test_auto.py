@@ -228,7 +228,7 @@ def test_a_service_that_is_ended_carries_its_rollback_to_the_end(
     shop.break_it()
     assert auto(shop, level=Level.PROPOSE) == ExitCode.WAITING
     process = spawn(shop, "--auto", "--level", "propose")
-    leader = Leader(shop.context.repository.common_dir, shop.context.leases)
+    leader = Leader(shop.context.repository.common_dir, shop.context.own_leases)
     eventually(lambda: leader.holder() is not None, "the engine")
     gate.shut()
     shop.context.operator().approve("opt-1.1")

@@ -33,7 +33,7 @@ def filled(repository: Path) -> Iterator[Context]:
 @pytest.fixture
 def engine(filled: Context) -> Iterator[Leader]:
     """Lead the repository, as an engine that carries nothing out."""
-    leader = Leader(filled.repository.common_dir, filled.leases)
+    leader = Leader(filled.repository.common_dir, filled.own_leases)
     assert leader.try_lead()
     yield leader
     leader.resign()

@@ -23,7 +23,7 @@ def context(repository: Path) -> Context:
 
 @pytest.fixture
 def operator(context: Context) -> StoreOperator:
-    return StoreOperator(context.store, context.clock, name="ann@desk")
+    return StoreOperator(context.store, context.clock, lambda: context.leases, name="ann@desk")
 
 
 def decisions(context: Context) -> list[tuple[str, DecisionVerdict, str]]:
@@ -113,7 +113,7 @@ def test_what_does_not_exist_cannot_be_wished_for(operator: StoreOperator) -> No
 def test_a_viewer_and_an_agent_decide_nothing(
     context: Context, operator: StoreOperator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    viewer = StoreOperator(context.store, context.clock, name="ann@desk", read_only=True)
+    viewer = StoreOperator(context.store, context.clock, lambda: context.leases, name="ann@desk", read_only=True)
     for refused in (viewer.stop_agent, viewer.undo):
         with pytest.raises(RefusedError, match="read-only"):
             refused("rb-1")
