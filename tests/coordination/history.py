@@ -15,11 +15,14 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from rollcage.core.coordination.leases import DeadlockError, HeldLease, Leases, LostLeaseError
+from rollcage.core.coordination.leases import DeadlockError, HeldLease, LostLeaseError
 from rollcage.core.errors import LeaseError, StoreError
 from rollcage.core.model import Lease
+
+if TYPE_CHECKING:
+    from tests.coordination.keepers import Locks
 
 T = TypeVar("T")
 
@@ -75,7 +78,7 @@ class History:
 class Recorded:
     """Leases whose every call is written down; raises what they raise."""
 
-    def __init__(self, leases: Leases, path: Path, process: str) -> None:
+    def __init__(self, leases: Locks, path: Path, process: str) -> None:
         """Write to the file ``path``, which several threads, but no two processes may share."""
         self.leases, self.process = leases, process
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -145,8 +148,8 @@ class Recorded:
         self._write({"id": number, "call": call, "invoked": now(), **told})
         try:
             found = work()
-        except LostLeaseError:
-            self._write({"id": number, "returned": now(), "answer": "lost"})
+        except LostLeaseError:  # of several at once, one may be lost while the others are waited for
+            self._write({"id": number, "returned": now(), "answer": "refused" if call == "acquire" else "lost"})
             raise
         except StoreError:
             self._write({"id": number, "returned": now(), "answer": "unknown"})

@@ -54,43 +54,57 @@ C = TypeVar("C", bound=Timed)
 S = TypeVar("S", bound=Hashable)
 
 
-def order(calls: Sequence[C], start: S, step: Callable[[S, C], S | None], most: int = MOST) -> list[C] | None:
+def order(
+    calls: Sequence[C],
+    start: S,
+    step: Callable[[S, C], S | None],
+    settled: Callable[[S, C], bool] = lambda state, call: False,
+    most: int = MOST,
+) -> list[C] | None:
     """Return an order of ``calls`` that the object gives, with those that never ended where they help; None: no order.
 
-    ``step`` returns the state after a call, ``None`` where the object would not have answered so. Raises
-    UndecidedError after ``most`` states.
+    ``step`` returns the state after a call, ``None`` where the object would not have answered so. ``settled`` tells of
+    a call that leaves the state as it is whether it always will: then it need not be tried at a later place too.
+    Raises UndecidedError after ``most`` states.
     """
     head = _linked(calls)
     must = sum(1 for call in calls if call.returned < math.inf)
     placed, state = 0, start
     tried: set[tuple[int, S]] = set()
-    path: list[tuple[_Node, S]] = []
+    path: list[tuple[_Node, S, bool]] = []
     node = head.after
     while must:
         if node is not None and node.end is not None:
             call = calls[node.number]
             after = step(state, call)
             now_placed = placed | 1 << node.number
-            if after is None or (now_placed, after) in tried:
+            if (
+                after is None
+                or (now_placed, after) in tried
+                or (after == state and call.returned == math.inf)  # it need not have happened, and makes no difference
+            ):
                 node = node.after
                 continue
             tried.add((now_placed, after))
             if len(tried) > most:
                 raise UndecidedError(f"{len(calls)} calls, {len(tried)} states")
-            path.append((node, state))
+            path.append((node, state, after == state and settled(state, call)))
             placed, state = now_placed, after
             must -= call.returned < math.inf
             _take_out(node)
             node = head.after
         else:  # an end of what is not placed: nothing behind it may come first
-            if not path:
-                return None
-            node, state = path.pop()
-            placed ^= 1 << node.number
-            must += calls[node.number].returned < math.inf
-            _put_back(node)
-            node = node.after
-    return [calls[node.number] for node, _ in path]
+            while True:
+                if not path:
+                    return None
+                last, state, only = path.pop()
+                placed ^= 1 << last.number
+                must += calls[last.number].returned < math.inf
+                _put_back(last)
+                if not only:
+                    break
+            node = last.after
+    return [calls[node.number] for node, _, _ in path]
 
 
 def _linked(calls: Sequence[Timed]) -> _Node:
@@ -122,7 +136,7 @@ def _put_back(node: _Node) -> None:
 
 
 Held = tuple[int, int, float]
-"""Token (negative: nobody knows it), slots, the end of its time."""
+"""Token, slots, the end of its time."""
 State = tuple[int, frozenset[Held]]
 """The highest token that was given, and what is held."""
 FREE: State = (0, frozenset())
@@ -171,17 +185,39 @@ def step(state: State, call: Call) -> State | None:
     raise AssertionError(call.what)
 
 
+def settled(state: State, call: Call) -> bool:
+    """Return whether ``call``, which changes nothing now, would not later either: it looks, or its lease is over."""
+    highest, held = state
+    if call.what in {"lapse", "end"}:
+        return call.token <= highest and all(one[0] != call.token for one in held)
+    return call.what != "wipe"
+
+
 def calls_of(history: History, name: str, slack: float = 0.0) -> list[Call]:
-    """Return what happened to the lock ``name``, by the time of asking."""
+    """Return what happened to the lock ``name``, by the time of asking.
+
+    An acquire that was refused or never answered may have had the lock for a moment, or waited on: that only counts as
+    an excuse for refusals of others.
+    """
     mine = [operation for operation in history.operations if operation.name == name]
+    excuses = [
+        (operation.invoked, math.inf if operation.answer == "unknown" else operation.returned, operation)
+        for operation in mine
+        if operation.call == "acquire"
+        and (operation.wait > 0 or operation.answer == "unknown" or (operation.together and operation.answer != "ok"))
+    ]
     found: list[Call] = []
-    for number, operation in enumerate(mine, 1):
-        found += _calls(operation, -number, mine, history.deaths.get(operation.process, math.inf), slack)
+    for operation in mine:
+        excused = operation.answer == "refused" and any(
+            begun < operation.returned and ended > operation.invoked and other is not operation
+            for begun, ended, other in excuses
+        )
+        found += _calls(operation, excused, history.deaths.get(operation.process, math.inf), slack)
     found += [Call("wipe", begun, ended) for begun, ended in history.losses]
     return sorted(found, key=lambda call: call.invoked)
 
 
-def _calls(operation: Operation, unknown: int, all_: list[Operation], death: float, slack: float) -> list[Call]:
+def _calls(operation: Operation, excused: bool, death: float, slack: float) -> list[Call]:
     begun, ended, token = operation.invoked, operation.returned, operation.token
     slots, permits, expires = operation.slots, operation.permits, operation.expires
     late = slack + (ended - begun if slack else 0.0)  # another machine's clock is known no better than that
@@ -191,22 +227,11 @@ def _calls(operation: Operation, unknown: int, all_: list[Operation], death: flo
             gone = [Call("end", death, token=token)] if death < math.inf else []
             return [taken, Call("lapse", expires, expires + late, token, expires=expires), *gone]
         case "acquire", "refused":
-            in_turn = any(
-                other.call == "acquire"
-                and other.wait > 0
-                and other.invoked < ended
-                and (other.returned > begun or other.answer == "unknown")
-                for other in all_
-                if other is not operation
-            )
             if operation.together:  # it may be another of them that was not had
-                return [
-                    Call("take", begun, token=unknown, slots=slots, permits=permits),
-                    Call("end", begun, ended, unknown),
-                ]
-            return [Call("refuse", begun, ended, 0, slots, permits, in_turn=in_turn)]
+                return []
+            return [Call("refuse", begun, ended, 0, slots, permits, in_turn=excused)]
         case "acquire", _:
-            return [Call("take", begun, token=unknown, slots=slots, permits=permits), Call("end", begun, token=unknown)]
+            return []
         case "renew", "ok":
             renewed = Call("renew", begun, ended, token, expires=expires)
             return [renewed, Call("lapse", expires, expires + late, token, expires=expires)]
@@ -227,7 +252,7 @@ def faults(history: History, slack: float = 0.0) -> list[str]:
     for name in history.names:
         calls = calls_of(history, name, slack)
         try:
-            if order(calls, FREE, step) is None:
+            if order(calls, FREE, step, settled) is None:
                 wrong.append(f"{name}: no order of its {len(calls)} calls and lapses is that of a lock")
         except UndecidedError as long:
             wrong.append(f"{name}: not decided: {long}")
