@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from ..errors import StoreError
 from ..store.connections import Connections
 from ..store.database import BUSY_TIMEOUT, connect, explained, roll_back
 from ..store.paths import RepositoryPaths
@@ -24,8 +25,15 @@ from .tokens import HIGHEST, NoTokenError, Tokens
 
 T = TypeVar("T")
 
+PAGE = 1024
+"""Bytes of a page: a grant or a release changes one, and its checksum is a good part of the cost."""
+CHECKPOINT = 4_000
+"""Pages in the log before they are moved to the file, which costs two syncs."""
 _FIRST_LOOK, _LAST_LOOK = 0.000_05, 0.005
 """Seconds between two tries to write while another does: at first, at last."""
+
+
+_inherited: list[Connections] = []
 
 
 class LeaseFile:
@@ -35,16 +43,17 @@ class LeaseFile:
         """Open it, made where it is missing. Raises StoreError."""
         self._path, self._root, self._boot_id = str(paths.locks_db), paths.root, boot_id
         self._guard = threading.Lock()
-        self._closed = False
+        self._over = ""
+        """Why it can no longer be used."""
         self._open()
 
     def _open(self) -> None:
         tokens = Tokens(self._root, self._boot_id)
 
         def connected() -> sqlite3.Connection:
-            connection = connect(self._path, MIGRATIONS, synchronous="NORMAL")
+            connection = connect(self._path, MIGRATIONS, synchronous="NORMAL", page_size=PAGE)
             connection.execute("PRAGMA busy_timeout=0")
-            connection.execute("PRAGMA wal_autocheckpoint=2000")
+            connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT}")
             connection.text_factory = _text
             connection.create_function("next_token", 0, tokens.take)
             return connection
@@ -62,20 +71,22 @@ class LeaseFile:
 
     def connection(self) -> sqlite3.Connection:
         """Return this thread's connection, to use within `explained`. Raises StoreError."""
+        if self._over:
+            raise StoreError(self._over)
         if self._look() != self._inode:
             self._reopen()
         return self.connections.own()
 
     def _reopen(self) -> None:
         with self._guard:
-            if self._closed or self._look() == self._inode:
+            if self._over or self._look() == self._inode:
                 return
             old, older = self.connections, self.tokens
             self._open()
             old.close()
             older.close()
 
-    def write(self, statement: str, parameters: tuple[object, ...]) -> list[tuple[object, ...]]:
+    def write(self, statement: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
         """Run one statement as a transaction of its own; return its rows.
 
         Raises StoreError, and NoTokenError where the statement needs a token and there is none; then nothing counts.
@@ -90,7 +101,10 @@ class LeaseFile:
                 with explained(self._path):
                     raise
         with explained(self._path):
-            return _patiently(lambda: connection.execute(statement, parameters).fetchall())
+            try:
+                return _patiently(lambda: connection.execute(statement, parameters).fetchall())
+            except sqlite3.IntegrityError as error:  # as above: who had to wait meets it, too
+                raise NoTokenError from error
 
     def reserve_tokens(self) -> None:
         """Make sure that there are tokens, and remove what is long over. Raises StoreError."""
@@ -133,11 +147,16 @@ class LeaseFile:
             finally:
                 roll_back(connection)
 
+    def after_fork(self, why: str) -> None:
+        """Never touch it again, in a child: SQLite's connections do not survive a fork, not even to be closed."""
+        self._over, self._guard = why, threading.Lock()
+        _inherited.append(self.connections)
+
     def close(self) -> None:
         """Close every thread's connection; a later use is a StoreError."""
         with self._guard:
-            if not self._closed:
-                self._closed = True
+            if not self._over:
+                self._over = f"{self._path} was closed; open the leases again"
                 self.connections.close()
                 self.tokens.close()
 

@@ -10,6 +10,7 @@ import math
 import sqlite3
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from ..text import clean
 from .holders import is_holder_id
@@ -160,14 +161,6 @@ def waiting_before(connection: sqlite3.Connection, name: str, seq: int | None) -
     return int(rows[0][0]) if rows else None
 
 
-def next_seq(connection: sqlite3.Connection, now: float) -> int:
-    """Return a place behind all others: microseconds of the boot clock, so that it grows though the queue is empty."""
-    earliest = int(now * 1e6)
-    # What lies a day ahead is no place of ours, and must not use up the numbers.
-    rows = connection.execute("SELECT max(seq) FROM waiter WHERE seq < ?", (earliest + 86_400_000_000,)).fetchall()
-    return max(earliest, (rows[0][0] or 0) + 1)
-
-
 def _lease(row: tuple[object, ...]) -> LeaseRow | None:
     match row:
         case (
@@ -225,7 +218,12 @@ def _waiter(row: tuple[object, ...]) -> WaiterRow | None:
 
 
 def _is_plain(*texts: str) -> bool:
-    return all(text and clean(text, limit=_LONGEST) == text for text in texts)
+    return all(map(_is_text_of_ours, texts))
+
+
+@lru_cache(4_000)
+def _is_text_of_ours(text: str) -> bool:
+    return bool(text) and clean(text, limit=_LONGEST) == text
 
 
 def _is_span(seconds: float) -> bool:

@@ -20,13 +20,15 @@ def connect(
     synchronous: str,
     read_only: bool = False,
     busy_timeout: float = BUSY_TIMEOUT,
+    page_size: int = 4096,
 ) -> sqlite3.Connection:
     """Open ``path`` in autocommit mode with a write-ahead log, and bring its schema up to the last of ``migrations``.
 
     Each migration is a script of statements ended by ``;`` (none within a statement) that runs in one transaction;
     ``PRAGMA user_version`` counts them. ``synchronous`` is FULL (a commit survives a power cut) or NORMAL (a power cut
-    may take the last commits, a killed process none). ``read_only`` neither creates nor migrates. The connection may
-    be handed to another thread, but not used by two at once.
+    may take the last commits, a killed process none). ``read_only`` neither creates nor migrates. ``page_size``, in
+    bytes, is that of a new file; each write costs a page. The connection may be handed to another thread, but not used
+    by two at once.
 
     Raises StoreError: not there, not writable, locked, damaged, or written by a newer rollcage.
     """
@@ -43,6 +45,7 @@ def connect(
         try:
             connection.execute("PRAGMA trusted_schema=OFF")
             if not read_only:
+                connection.execute(f"PRAGMA page_size={page_size}")
                 connection.execute("PRAGMA journal_mode=WAL")
                 connection.execute("PRAGMA fullfsync=ON")  # macOS: fsync alone does not reach the disk there
                 connection.execute(f"PRAGMA synchronous={synchronous}")

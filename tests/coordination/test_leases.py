@@ -220,7 +220,7 @@ class TestWaiting:
     def test_a_waiter_that_no_longer_looks_loses_its_place(self, make: Make, spawn: Spawn) -> None:
         leases = make(SystemClock())
         held = leases.acquire("a", "test", ttl=60)
-        impatient = "import rollcage.core.coordination.embedded as module; module.WAITER_TTL = 0.5\n"
+        impatient = "import rollcage.core.coordination.lease_table as module; module.WAITER_TTL = 0.5\n"
         waiter = spawn(
             impatient + "leases.acquire('a', 'waiter', 60.0, 60.0); print('had', flush=True); sys.stdin.read()"
         )
