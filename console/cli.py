@@ -28,6 +28,7 @@ _MODULES = {
     "decide": ("approve", "reject", "edit", "rollback", "undo", "redo"),
     "replay": ("replay",),
     "signal": ("signal",),
+    "lock": ("lock",),
     "snapshot": ("snapshot",),
     "restore": ("restore",),
     "demo": ("demo",),

@@ -36,6 +36,21 @@ class Context:
         self.config = config
         self.clock: Clock = clock or SystemClock()
 
+    def work_on(self, directory: str = "") -> None:
+        """Work on the repository of ``directory``, if one is named; before anything was opened.
+
+        Within a supervised agent that repository wins which its supervisor works on: the agent may stand in a clone.
+        """
+        if directory:
+            self.directory = Path(directory)
+        inbox = os.environ.get("ROLLCAGE_INBOX", "")
+        if inbox:
+            from ..core.store.locate import read_record
+
+            record = read_record(os.path.dirname(inbox))  # noqa: PTH120
+            if record is not None:
+                self.directory = Path(str(record["path"]))
+
     @cached_property
     def repository(self) -> Repository:
         """The repository that the folder lies in. Raises GitVersionError, or UsageError where there is none."""

@@ -1,4 +1,4 @@
-"""The verbs that agents call thousands of times: ``signal`` and ``--version``, before anything heavy is imported.
+"""The verbs that agents call thousands of times, ``signal`` and ``lock``, and ``--version``: before the heavy imports.
 
 A whole process costs at most 4 times a bare Python, so this imports the standard library's cheap modules and the two
 light ones of the store, nothing else. `tests/console/test_light.py` holds it to that.
@@ -17,6 +17,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from .. import __version__
 from ..core.errors import RollcageError, StoreError
+
+TYPE_CHECKING = False  # not from typing, which costs more than all of this file
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from ..core.coordination.leases import Leases
 
 DONE, ERROR, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -58,21 +64,23 @@ class Problem(Exception):
 
 def dispatch(arguments: Sequence[str]) -> int | None:
     """Do ``rollcage ARGUMENTS`` if that is a light verb, and return its exit code; ``None``: it is another verb."""
-    rest, directory = list(arguments), "."
+    rest, directory, config = list(arguments), ".", False
     while rest and rest[0] in {"-C", "--config"} and len(rest) > 1:
-        directory = rest[1] if rest[0] == "-C" else directory
+        directory, config = (rest[1], config) if rest[0] == "-C" else (directory, True)
         del rest[:2]
     if rest[:1] == ["--version"]:
         print(f"rollcage {__version__}")
         return DONE
-    if rest[:1] != ["signal"]:
+    if rest[:1] not in (["signal"], ["lock"]):
         return None
     try:
+        if rest[0] == "lock":
+            return None if config else lock(rest[1:], directory)
         return signal(rest[1:], directory)
     except Problem as problem:
         return _fail(problem, USAGE)
     except RollcageError as error:
-        return _fail(error, ERROR)
+        return _fail(error, error.exit_code)
     except KeyboardInterrupt:
         return INTERRUPTED
 
@@ -94,6 +102,46 @@ def signal(arguments: Sequence[str], directory: str) -> int:
     row = _row_of_words(words, options, agent)
     _writer(directory)([row])
     return DONE
+
+
+def lock(arguments: Sequence[str], directory: str) -> int | None:
+    """Do ``lock ARGUMENTS`` with the leases of this machine; ``None``: it needs more than those.
+
+    Raises RollcageError.
+    """
+    from ..core.store.locate import find_root
+    from . import lock as locks
+
+    wanted = locks.read(arguments)
+    if wanted is None:
+        print(locks.HELP, end="")
+        return DONE
+    if wanted.verb == "break":
+        return None
+    try:
+        root = find_root(wanted.directory or directory)
+        with open(f"{root}/trusted", "rb") as file:  # noqa: PTH123 - pathlib is dear
+            if locks.asks_for_redis(file.read()):
+                return None
+    except FileNotFoundError:  # no settings were trusted: the defaults count
+        pass
+    except (LookupError, OSError):
+        return None
+
+    def open_leases() -> Leases:
+        from pathlib import Path
+
+        from ..core.clock import SystemClock
+        from ..core.coordination.embedded import EmbeddedLeases
+        from ..core.store.paths import RepositoryPaths
+
+        return EmbeddedLeases(RepositoryPaths(Path(root)), SystemClock())
+
+    return locks.carry_out(wanted, open_leases, _nobody)
+
+
+def _nobody() -> NoReturn:
+    raise AssertionError("a break is not done here")
 
 
 # One signal from words

@@ -92,6 +92,21 @@ def test_a_refused_signal_costs_no_more(known: Path) -> None:
     assert roots(loaded).isdisjoint(HEAVY)
 
 
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["acquire", "x", "--ttl", "0.1"], 0),
+        (["acquire", "x", "--wait", "much"], 2),
+        (["release", "x", "--token", "77"], 1),
+        (["run", "x", "--", "true"], 0),
+    ],
+    ids=str,
+)
+def test_a_lock_is_taken_without_anything_heavy(known: Path, words: list[str], code: int) -> None:
+    loaded = loaded_by(["lock", *words], known, codes=(code,))
+    assert roots(loaded).isdisjoint(HEAVY | {"asyncio", "logging", "subprocess"})
+
+
 @pytest.mark.parametrize("module", ["rollcage.console.auto", "rollcage.core.engine", "rollcage.api"])
 def test_what_runs_without_a_screen_never_imports_textual(module: str) -> None:
     code = f"import json, sys, {module}; print(json.dumps(sorted(sys.modules)))"

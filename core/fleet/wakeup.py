@@ -37,6 +37,11 @@ class Wakeup:
         os.close(self._reading)
         os.close(self._writing)
 
+    @property
+    def descriptor(self) -> int:
+        """Readable when a signal came: to be waited for together with others, before `wait`."""
+        return self._reading
+
     def wait(self, timeout: float) -> set[signal.Signals]:
         """Return the signals that came since the last call; wait for one at most ``timeout`` seconds."""
         if not self._came and select.select([self._reading], [], [], timeout)[0]:

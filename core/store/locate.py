@@ -39,16 +39,24 @@ def find_inbox(start: str) -> str:
 
     Raises LookupError with one clear line: no repository there, or rollcage never saw it.
     """
+    return os.environ.get("ROLLCAGE_INBOX") or os.path.join(find_root(start), "inbox.db")
+
+
+def find_root(start: str) -> str:
+    """Return where the state of the repository lies that ``start`` lies in; the folder of ``ROLLCAGE_INBOX`` wins.
+
+    Raises LookupError with one clear line: no repository there, or rollcage never saw it.
+    """
     named = os.environ.get("ROLLCAGE_INBOX")
     if named:
-        return named
+        return os.path.dirname(os.path.abspath(named))
     common = find_common_dir(start)
     uuid = read_id(common)
     root = os.path.join(_state_home(), "repositories", uuid) if uuid else ""
     record = read_record(root) if root else None
     if uuid is None or record is None or stands_elsewhere(record, common, uuid):
         raise LookupError(f"rollcage does not know the repository of {start!r} yet: run `rollcage health` in it once")
-    return os.path.join(root, "inbox.db")
+    return root
 
 
 def find_common_dir(start: str) -> str:

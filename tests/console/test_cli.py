@@ -28,7 +28,7 @@ def test_every_verb_has_a_help_that_fits_its_line(rollcage: Rollcage) -> None:
     assert overview.code == 0
     for verb in VERBS:
         assert f"\n  {verb} " in overview.out
-        if verb != "signal":  # its options are read by the light verbs
+        if verb not in ("signal", "lock"):  # their options are read by the light verbs
             own = rollcage(verb, "--help")
             assert own.code == 0
             assert f"Usage: rollcage {verb}" in own.out
