@@ -76,6 +76,23 @@ class EngineView:
 
 
 @dataclass(frozen=True, slots=True)
+class TrackerView:
+    """How it stands with a tracker that is not this machine."""
+
+    kind: str
+    """``github``."""
+    online: bool | None = None
+    """Whether it answered the last time that any process asked; ``None``: nobody did yet."""
+    remaining: int | None = None
+    """Requests that are left of ``limit``, for all who share the token; ``None``: not known."""
+    limit: int | None = None
+    waiting: int = 0
+    """Operations that wait to be sent."""
+    conflicts: int = 0
+    """Operations that an operator has to settle: ``rollcage issue sync``."""
+
+
+@dataclass(frozen=True, slots=True)
 class Board:
     """Everything that a console shows, at one moment. Two boards compare equal where nothing is to be redrawn."""
 
@@ -106,5 +123,7 @@ class Board:
     warnings: tuple[str, ...] = ()
     """What is wrong with rollcage itself: settings not trusted, a check that cannot be believed."""
     stage_order: tuple[str, ...] = ()
+    tracker: TrackerView | None = None
+    """``None``: Issues live on this machine."""
     transitions: Mapping[str, tuple[tuple[datetime, str, str], ...]] = field(default_factory=dict)
     """By agent: its newest state changes as (when, from, to), oldest first; at most 20."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..core.board import Board
+from ..core.board import Board, TrackerView
 from ..core.model import Health, Severity
 from . import figures
 from .line_view import LineView
@@ -29,6 +29,8 @@ def status_line(view: View, cells: int, *, read_only: bool = False) -> Line:
     if read_only:
         parts.append((2, (Span("read-only", "warning"),)))
     parts.append((3, _engine(board)))
+    if board.tracker is not None:
+        parts.append(_tracker(board.tracker))
     if board.engine.level:
         parts.append((6, line(f"level {board.engine.level}", "muted")))
     if board.engine.busy:
@@ -71,6 +73,19 @@ def _engine(board: Board) -> Line:
     if engine.state == "elsewhere":
         return line(f"engine {engine.holder}" if engine.holder else "engine elsewhere", "muted")
     return (Span("no engine: nothing is carried out", "warning"),)
+
+
+def _tracker(tracker: TrackerView) -> tuple[int, Line]:
+    """Return what is known of the tracker; where somebody has to look, few things are told before it."""
+    words = {True: "online", False: "offline", None: ""}[tracker.online]
+    spans = [Span(f"{tracker.kind} {words}".rstrip(), "warning" if tracker.online is False else "muted")]
+    if tracker.online and tracker.remaining is not None and tracker.limit is not None:
+        spans.append(Span(f" {tracker.remaining:,}/{tracker.limit:,}", "muted" if tracker.remaining else "warning"))
+    if tracker.waiting:
+        spans.append(Span(f" {tracker.waiting} to send", "muted"))
+    if tracker.conflicts:
+        spans.append(Span(f" {tracker.conflicts} in conflict", "warning"))
+    return (2 if tracker.conflicts or tracker.online is False else 4), tuple(spans)
 
 
 class StatusLine(LineView):

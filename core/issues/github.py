@@ -7,6 +7,7 @@ on Issues, so it is never sent: what makes writes safe stands above.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -17,7 +18,7 @@ from ..config import TrackerSettings
 from ..errors import UsageError
 from ..store.paths import RepositoryPaths
 from ..text import clean
-from .app_token import DEFAULT_SERVER, credential
+from .credentials import credential, server_of
 from .errors import TrackerLimitError, TrackerRefusedError
 from .github_client import PER_PAGE, GitHubClient, Request, read_with
 from .github_retry import Answer
@@ -303,18 +304,18 @@ def open_github(
     clock: Clock,
     environ: Mapping[str, str] = os.environ,
     *,
-    client: type[GitHubClient] = GitHubClient,
+    leave: threading.Event | None = None,
 ) -> GitHubTracker:
-    """Open the tracker that the settings name; asks nothing of the server yet.
+    """Open the tracker that the settings name; asks nothing of the server yet. Nobody waits once ``leave`` is set.
 
     Raises TrackerRefusedError without a token, UsageError for settings that name no repository, StoreError.
     """
     if settings.repo is None:
         raise UsageError("tracker: of kind github names no repo; write repo: owner/name in rollcage.yml")
-    server = (settings.base_url or DEFAULT_SERVER).rstrip("/")
+    server = server_of(settings)
     who = credential(settings, clock, environ)
     limiter = Limiter(limits_file(paths, server, who.identity), clock)
-    return GitHubTracker(client(server, settings.repo, who, limiter, clock))
+    return GitHubTracker(GitHubClient(server, settings.repo, who, limiter, clock, leave=leave))
 
 
 def github_time(moment: datetime) -> str:

@@ -17,7 +17,8 @@ import requests
 from github import Auth, Github, GithubException
 
 from ..clock import Clock
-from .app_token import API_VERSION, TIMEOUT_S, Credential
+from .app_token import API_VERSION, TIMEOUT_S
+from .credentials import Credential
 from .errors import OutcomeUnknownError, TrackerError, TrackerLimitError, TrackerOfflineError
 from .github_retry import (
     RETRY_AFTER_S,
@@ -97,14 +98,18 @@ class GitHubClient:
         *,
         timeout: int = TIMEOUT_S,
         patience: float = PATIENCE_S,
+        leave: threading.Event | None = None,
     ) -> None:
-        """Take the server's address, ``owner/name``, who asks, and the limits; seconds for one try and for a turn."""
+        """Take the server's address, ``owner/name``, who asks, and the limits; seconds for one try and for a turn.
+
+        Once ``leave`` is set nobody waits any more and nothing is sent.
+        """
         self.server, self.repository, self.credential, self.limiter = server, repository, credential, limiter
         self._clock, self._timeout, self._patience = clock, timeout, patience
         self._own = _Own()
         self._clients: WeakSet[Github] = WeakSet()
         self._guard = threading.Lock()
-        self._leave = threading.Event()
+        self._leave = leave or threading.Event()
 
     @property
     def root(self) -> str:

@@ -15,8 +15,8 @@ import pytest
 
 from rollcage.core.clock import Clock
 from rollcage.core.config import TrackerSettings
-from rollcage.core.issues.app_token import APP_ID, APP_INSTALLATION, APP_KEY
 from rollcage.core.issues.claims import GitClaims
+from rollcage.core.issues.credentials import APP_ID, APP_INSTALLATION, APP_KEY
 from rollcage.core.issues.errors import (
     OutcomeUnknownError,
     TrackerError,

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from rollcage.core.board import Board, EngineView
+from rollcage.core.board import Board, EngineView, TrackerView
 from rollcage.core.model import AgentState, Health, Hold, OptionType, RiskLevel, RollbackState
 from rollcage.widgets.effects import loses_text
 from rollcage.widgets.evidence import evidence_lines
@@ -47,6 +47,20 @@ def test_nobody_is_told_that_all_is_well_where_nobody_looks() -> None:
 
 def test_a_read_only_console_says_so() -> None:
     assert "read-only" in status(boards.healthy(), read_only=True)
+
+
+def test_the_tracker_is_told_with_its_budget_and_what_waits() -> None:
+    def told(tracker: TrackerView, cells: int = 120) -> str:
+        return status(replace(boards.waiting(), tracker=tracker), cells)
+
+    assert "engine here   github online 4,812/5,000" in told(TrackerView("github", True, 4812, 5000))
+    assert "github offline 3 to send" in told(TrackerView("github", False, waiting=3))
+    assert "github   " in told(TrackerView("github"))
+    assert "tracker" not in status(boards.waiting())
+    for cells in (60, 80):  # who has to settle something is told so before who carries decisions out
+        text = told(TrackerView("github", True, 4812, 5000, conflicts=2), cells)
+        assert ("2 in conflict" in text) >= ("engine here" in text)
+        assert len(text) <= cells
 
 
 @SITUATIONS
