@@ -96,7 +96,8 @@ class RedisLeases:
         self._server = RedisServer(address)
         self.namespace = address.namespace or repository_namespace(paths)
         """Who names the same one has the same leases."""
-        self._key = f"rollcage:{{{self.namespace}}}"
+        self.key = f"rollcage:{{{self.namespace}}}"
+        """All that it keeps on the server begins with that."""
         self._holders = paths.root / "redis_holders"
         make_private(self._holders)
         self._floor = Floor(paths.root / "redis_floor", self._boot_id)
@@ -156,7 +157,7 @@ class RedisLeases:
     def release(self, held: HeldLease) -> None:
         """See `Leases.release`."""
         again = (held.name, held.token, 1)
-        answer = self._server.run(RELEASE, self._key, held.name, held.token, 0, again=again)
+        answer = self._server.run(RELEASE, self.key, held.name, held.token, 0, again=again)
         if answer[0] != "held":
             raise self._lost(held.name, held.token, answer)
 
@@ -168,7 +169,7 @@ class RedisLeases:
             _, holder, ttl, left, slots, boot_id, holder_id = answer
             if self._lives(boot_id, holder_id):
                 return HeldLease(name, clean(holder), token, ttl / _MICRO, sent + left / _MICRO, slots)
-            answer = ["gone", "its holder is dead"]
+            answer = ["gone", "its holder has ended"]
         raise self._lost(name, token, answer)
 
     def list(self) -> builtins.list[Lease]:
@@ -240,7 +241,7 @@ class RedisLeases:
             if holder is not None and self._pid == os.getpid():
                 forgotten = False
                 with suppress(StoreError):  # then its flock tells on this machine, and its time on others
-                    self._server.run(FORGET, self._key, holder.id)
+                    self._server.run(FORGET, self.key, holder.id)
                     forgotten = True
                 holder.close(forgotten=forgotten)
             self._server.close()
@@ -402,7 +403,7 @@ class RedisLeases:
         while True:
             left = end - self._clock.boot()
             message = self._server.pop(
-                f"{self._key}:wake:{wanted.request}", max(left, 0.001), glance, GLANCE if state.watched else None
+                f"{self.key}:wake:{wanted.request}", max(left, 0.001), glance, GLANCE if state.watched else None
             )
             match (message or "").split():
                 case ["granted", token, moment]:
@@ -446,7 +447,7 @@ class RedisLeases:
         """Take ``name`` from those of ``watched`` who are dead; return whether there were any."""
         dead = [token for token, holder in watched.items() if not self._lives(self._boot_id, holder)]
         for token in dead:
-            self._run(TAKE, name, token, watched.pop(token), "its holder was dead", repeat=False)
+            self._run(TAKE, name, token, watched.pop(token), "its holder has ended", repeat=False)
         return bool(dead)
 
     def _lives(self, boot_id: str, holder: str) -> bool:
@@ -467,7 +468,7 @@ class RedisLeases:
         )
 
     def _run(self, script: Script, *arguments: object, repeat: bool = True) -> Any:
-        return self._server.run(script, self._key, *arguments, repeat=repeat)
+        return self._server.run(script, self.key, *arguments, repeat=repeat)
 
     def _lost(self, name: str, token: int, answer: Any) -> LostLeaseError:
         match answer:

@@ -217,12 +217,14 @@ class Script:
     body: str
     quick: str = ""
     """What comes before all that most calls need not."""
+    head: str = ""
+    """What comes before that: the tests put the clock back here."""
     text: bytes = field(init=False, repr=False)
     sha: str = field(init=False)
 
     def __post_init__(self) -> None:
         """Put the common part before it."""
-        text = (_HEAD + self.quick + _COMMON + self.body).encode()
+        text = (_HEAD + self.head + self.quick + _COMMON + self.body).encode()
         object.__setattr__(self, "text", text)
         object.__setattr__(self, "sha", sha1(text, usedforsecurity=False).hexdigest())
 
@@ -425,7 +427,12 @@ for i = 1, #all, 2 do
     local leases, lapsed = read(all[i + 1])
     local kept = {}
     for _, lease in ipairs(leases) do
-      if dead[lease[ID]] then count(lease[SESSION], -1) else kept[#kept + 1] = lease end
+      if dead[lease[ID]] then
+        count(lease[SESSION], -1)
+        redis.call('SET', P .. ':gone:' .. int(lease[TOKEN]), 'its holder has ended', 'PX', REASONS)
+      else
+        kept[#kept + 1] = lease
+      end
     end
     if #kept < #leases then
       save(all[i], joined(kept, lapsed))

@@ -14,6 +14,8 @@ from rollcage.core.coordination.embedded import EmbeddedLeases
 from rollcage.core.store.identity import identify
 from rollcage.core.store.paths import RepositoryPaths
 from tests.conftest import git
+from tests.coordination.redis_hosts import Hosts, named
+from tests.coordination.redis_server import RedisServer, redis_server
 
 Make = Callable[[Clock], EmbeddedLeases]
 Spawn = Callable[..., "subprocess.Popen[str]"]
@@ -64,3 +66,33 @@ def line(child: subprocess.Popen[str]) -> str:
     """Return the next line that the child prints."""
     assert child.stdout is not None
     return child.stdout.readline().strip()
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[RedisServer]:
+    """A Redis server for all tests of this worker; each has a namespace of its own there."""
+    with redis_server(tcp=True) as running:
+        yield running
+
+
+@pytest.fixture
+def own_redis() -> Iterator[RedisServer]:
+    """A Redis server that the test may end, freeze and empty."""
+    with redis_server(tcp=True) as running:
+        yield running
+
+
+@pytest.fixture
+def hosts(tmp_path: Path, redis: RedisServer) -> Iterator[Hosts]:
+    """Machines that share that server."""
+    made = Hosts(tmp_path / "hosts", named(redis.url))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def own_hosts(tmp_path: Path, own_redis: RedisServer) -> Iterator[Hosts]:
+    """Machines that share the server of the test's own."""
+    made = Hosts(tmp_path / "hosts", named(own_redis.url))
+    yield made
+    made.close()
