@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from graphlib import TopologicalSorter
+from typing import TYPE_CHECKING
 
 from .clock import iso
 from .codec import canonical, from_json, to_json
@@ -19,6 +20,7 @@ from .detect.rules import Band, rules
 from .errors import LeaseError, RollcageError, UsageError
 from .execute.baseline import Level as BaseLevel
 from .execute.checkpoints import keep_data
+from .execute.deadlocks import Untangler
 from .execute.false_alarms import count_false_alarms
 from .execute.retention import prune
 from .execute.sending import flush
@@ -35,6 +37,9 @@ from .respond import Background, CutShort, Responder, pending
 from .rounds import Rounds
 from .services import Services
 
+if TYPE_CHECKING:
+    from .issues.watch import IssueWatch
+
 DETECT_EVERY_S = 0.1
 OBSERVE_EVERY_S = 1.0
 LEAD_EVERY_S = 2.0
@@ -44,6 +49,8 @@ KEEP_EVERY_S = 3_600.0
 PUSH_EVERY_S = 5.0
 KEEP_DATA_EVERY_S = 30.0
 LEARN_EVERY_S = 60.0
+UNTANGLE_EVERY_S = 1.0
+ISSUES_EVERY_S = 1.0
 LEAVE_S = 10.0
 """So long the threads that only look may take to end; who leads no longer does not wait for one that hangs."""
 HISTORY = 1_000
@@ -68,7 +75,9 @@ class Engine:
         self._intake = Intake(services, [run.agent for run in current_runs(services.paths.inbox_db)])
         self._responder = Responder(services, self.level, self._measure, self._intake.settle, self._leave, self._window)
         self._obeyer = Obeyer(services, self._responder)
+        self._untangler = Untangler(services, self.level)
         self._rounds = Rounds(services.store, services.clock, self._leave)
+        self._issues: IssueWatch | None = None
         self._threads: dict[str, threading.Thread] = {}
         self._first_round = True
         self._queued_before: datetime | None = services.clock.now()
@@ -105,9 +114,11 @@ class Engine:
             if self.level is not Level.WATCH:
                 self._take_up()
                 self._responder.look_again()
+            self._untangle()
             self._look(settle)
             self._observer.run_checks(self._leave, again=True)
             self._intake.take_in()
+            self._untangle()
             try:
                 self._keep_data()
             except RollcageError as problem:  # what is wrong now is still to be followed
@@ -162,7 +173,15 @@ class Engine:
             self._leave.set()
             heart.join()
             self._observer.close()
+            self._untangler.close()
             self._tell_who_stands_by()
+
+    def _untangle(self) -> None:
+        """End, or show, a deadlock that was there the last time, too; where leases cannot be read, that is told."""
+        try:
+            self._untangler.look()
+        except RollcageError as problem:
+            self._rounds.tell("untangle", str(problem))
 
     def _look(self, settle: float) -> None:
         clock = self._services.clock
@@ -215,9 +234,17 @@ class Engine:
             ("keep data", self._keep_data, KEEP_DATA_EVERY_S),
             ("push", self._push, PUSH_EVERY_S),
             ("learn", self._learn, LEARN_EVERY_S),
+            ("untangle", self._untangler.look, UNTANGLE_EVERY_S),
             ("guard", self._guard, DETECT_EVERY_S),
             ("respond", self._respond, DETECT_EVERY_S),
         ]
+        if self._services.settings.tracker.kind == "github":
+            from .issues.watch import IssueWatch  # PyGithub costs most of a second: only where it is needed
+
+            services = self._services
+            place = (services.settings.tracker, services.paths, services.store, services.clock)
+            self._issues = IssueWatch(*place, self._leave)
+            work.append(("issues", self._issues.look, ISSUES_EVERY_S))
         self._threads = {name: self._rounds.thread(name, round_, every) for name, round_, every in work}
         for thread in self._threads.values():
             thread.start()
@@ -243,6 +270,9 @@ class Engine:
         ended = not any(thread.is_alive() for thread in self._threads.values())
         if ended:
             self._observer.close()
+            self._untangler.close()
+            if self._issues is not None:
+                self._issues.close()
         if respond is not None and not respond.is_alive():
             self._tell_who_stands_by()
         return ended

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from rollcage.core.clock import SystemClock
 from rollcage.core.config import Settings
+from rollcage.core.coordination import waits
 from rollcage.core.coordination.deadlock import (
     DeadlockBreak,
     LockRequest,
@@ -376,8 +378,16 @@ def test_processes_refuse_each_other_too(spawn: Spawn) -> None:
 
 @pytest.fixture
 def blind(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the keeper of the leases not see circles, as one on another host whose view was late."""
-    monkeypatch.setattr("rollcage.core.coordination.embedded.refusal", lambda log, session: ())
+    """See `let_circles_form`."""
+    let_circles_form(monkeypatch)
+
+
+def let_circles_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no keeper of leases see circles, as one on another host whose view was late."""
+    for name, module in list(sys.modules.items()):
+        users = name.startswith("rollcage.core.coordination.") and module is not waits
+        if users and getattr(module, "refusal", None) is waits.refusal:
+            monkeypatch.setattr(module, "refusal", lambda log, session: ())
 
 
 class Records:
