@@ -81,7 +81,6 @@ def unsupported(settings: Settings) -> Iterator[Problem]:
     """
     asked: tuple[tuple[Path, bool, str], ...] = (
         (("state_dir",), settings.state_dir is not None, "set the variable ROLLCAGE_STATE_DIR"),
-        (("tracker", "kind"), settings.tracker.kind != "local", "local"),
         (("workflows",), bool(settings.workflows), "[]"),
         (("operators",), bool(settings.operators), "[]"),
         (("notify",), bool(settings.notify), "[]"),

@@ -69,11 +69,13 @@ class Poller:
         """Say that something may have changed, as a webhook does: the next `look_if_due` looks."""
         self._hinted.set()
 
-    def look_if_due(self, tell: Callable[[Change], object]) -> None:
-        """Look where it is time, or where there was a hint; see `look`."""
+    def look_if_due(self, tell: Callable[[Change], object]) -> bool:
+        """Look where it is time, or where there was a hint; return whether it did. See `look`."""
         passed = self._clock.boot() - self._looked if self._looked is not None else LOOK_S
-        if passed >= LOOK_S or (self._hinted.is_set() and passed >= HINT_S):
+        due = passed >= LOOK_S or (self._hinted.is_set() and passed >= HINT_S)
+        if due:
             self.look(tell)
+        return due
 
     def look(self, tell: Callable[[Change], object], *, sweep: bool = False) -> None:
         """Tell what changed; the first time of all, nothing: all is new then. ``sweep``: list everything.

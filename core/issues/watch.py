@@ -8,9 +8,11 @@ from collections.abc import Mapping
 
 from ..clock import Clock
 from ..config import TrackerSettings
+from ..errors import RollcageError
 from ..store.paths import RepositoryPaths
 from ..store.store import Store
 from ..text import clean
+from .errors import TrackerLimitError
 from .github import GitHubTracker, open_github
 from .polling import Change, Poller
 from .webhook import WebhookReceiver, open_webhook
@@ -37,15 +39,33 @@ class IssueWatch:
         self._tracker: GitHubTracker | None = None
         self._poller: Poller | None = None
         self._webhook: WebhookReceiver | None = None
+        self._not_before = float("-inf")
+        self._problem: RollcageError | None = None
 
     def look(self) -> None:
-        """Look where it is time. Raises TrackerError, StoreError, or UsageError for wrong variables of the webhook."""
+        """Look where it is time, unless the tracker asked to wait; what keeps it from that is raised till it is over.
+
+        Raises TrackerError, StoreError, or UsageError for wrong variables of the webhook.
+        """
         if self._poller is None:
             self._tracker = open_github(self._settings, self._paths, self._clock, self._environ, leave=self._leave)
             self._poller = Poller(self._tracker, self._paths.root / FILE, self._clock)
         if self._webhook is None:
             self._webhook = open_webhook(self._environ, self._poller.hint)
-        self._poller.look_if_due(self._tell)
+        if self._clock.boot() < self._not_before:
+            return
+        try:
+            looked = self._poller.look_if_due(self._tell)
+        except TrackerLimitError as limit:  # the status line shows what is left; there is nothing to mend
+            self._not_before = self._clock.boot() + limit.seconds
+            return
+        except RollcageError as problem:
+            self._problem = problem
+            raise
+        if looked:
+            self._problem = None
+        elif self._problem is not None:
+            raise self._problem.with_traceback(None)
 
     def close(self) -> None:
         """Close what was opened."""

@@ -156,6 +156,11 @@ def test_text_is_text_and_switches_are_switches_whatever_yaml_1_1_thinks() -> No
         ),
         ("tracker: {kind: github}", 1, "tracker", "no repo", "owner/name"),
         ("tracker: {kind: github, repo: shop}", 1, "tracker.repo", "'shop'", "owner/name"),
+        ("tracker: {kind: github, repo: ../shop}", 1, "tracker.repo", "no repository", "owner/name"),
+        ("tracker: {base_url: 'http://github.example.com'}", 1, "tracker.base_url", "in the open", "https://"),
+        ("tracker: {base_url: 'https://ann:pw@example.com'}", 1, "tracker.base_url", "password in it", "https://"),
+        ("tracker: {base_url: 'https://example.com:x'}", 1, "tracker.base_url", "no address", "https://"),
+        ("tracker: {base_url: github.example.com}", 1, "tracker.base_url", "no address", "https://"),
         ("coordination: {kind: redis}", 1, "coordination", "no url", "redis://"),
         (
             "agents:\n  a: {competition: titanc}\ncompetitions: {titanic: {}}",
@@ -202,7 +207,6 @@ def test_all_mistakes_are_found_in_the_order_of_their_lines() -> None:
     "text",
     [
         "state_dir: /tmp",
-        "tracker: {kind: github, repo: a/b}",
         "workflows: [a.yml]",
         "operators: [{name: ann}]",
         "notify: [env: NAME]",

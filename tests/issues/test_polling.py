@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from rollcage.core.config import TrackerSettings
+from rollcage.core.config import Level, TrackerSettings
+from rollcage.core.engine import Engine
 from rollcage.core.errors import UsageError
-from rollcage.core.issues.errors import TrackerOfflineError
+from rollcage.core.issues.errors import TrackerOfflineError, TrackerRefusedError
 from rollcage.core.issues.github import GitHubTracker, open_github
 from rollcage.core.issues.polling import Change, Poller
 from rollcage.core.issues.watch import IssueWatch
@@ -23,6 +24,7 @@ from rollcage.core.store.paths import RepositoryPaths
 from rollcage.core.store.store import Store
 
 from ..conftest import ManualClock
+from ..loop import Shop, eventually
 from .conftest import GitHub
 from .fault_proxy import Fault
 
@@ -236,6 +238,54 @@ def test_the_engines_watch_writes_events(github: GitHub, paths: RepositoryPaths,
     }
     watch.close()
     store.close()
+
+
+def test_what_keeps_the_engine_from_looking_is_one_problem_until_it_is_over(
+    github: GitHub, paths: RepositoryPaths, clock: ManualClock
+) -> None:
+    store = Store.open(paths, clock)
+    watch = IssueWatch(settings(github), paths, store, clock, threading.Event(), {"GITHUB_TOKEN": github.token})
+    rule = github.proxy.fail(Fault.FORBIDDEN, times=None)
+    told = set()
+    for _ in range(40):
+        with pytest.raises(TrackerRefusedError) as refused:
+            watch.look()
+        told.add(str(refused.value))
+        clock.advance(1)
+    assert len(told) == 1
+    assert 3 <= rule.hits <= 4  # and GitHub is asked in its time
+    github.proxy.heal()
+    clock.advance(15)
+    watch.look()
+    github.proxy.fail(Fault.SECONDARY_LIMIT, seconds=100)
+    before = len(github.proxy.exchanges)
+    for _ in range(90):  # nothing that a person could mend
+        clock.advance(1)
+        watch.look()
+    assert len(github.proxy.exchanges) == before + 1
+    watch.close()
+    store.close()
+
+
+def test_a_running_engine_writes_events_of_changes(github: GitHub, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_TOKEN", github.token)
+    shop.configure(tracker={"kind": "github", "repo": github.repository, "base_url": github.url})
+    monkeypatch.setattr("rollcage.core.issues.polling.LOOK_S", 0.1)
+    monkeypatch.setattr("rollcage.core.engine.ISSUES_EVERY_S", 0.1)
+    shop.open()
+
+    def events() -> list[object]:
+        return [each.body["change"] for each in shop.services.store.recent_events(50) if each.event == "issue"]
+
+    with shop.leading() as leader:
+        engine = Engine(shop.services, leader, Level.WATCH)
+        engine.start()
+        eventually(lambda: github.proxy.asked("GET", "/issues$"), "a first look")
+        github.direct("POST", "/issues", {"title": "one"})
+        eventually(events, "an event")
+        engine.stop()
+        assert engine.join(30)
+    assert events() == ["created"]
 
 
 # -- the webhook, a hint
