@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING
-from typing import TYPE_CHECKING
 
 from .clock import iso
 from .codec import canonical, from_json, to_json
@@ -41,9 +40,6 @@ from .services import Services
 if TYPE_CHECKING:
     from .issues.watch import IssueWatch
 
-if TYPE_CHECKING:
-    from .issues.watch import IssueWatch
-
 DETECT_EVERY_S = 0.1
 OBSERVE_EVERY_S = 1.0
 LEAD_EVERY_S = 2.0
@@ -54,7 +50,6 @@ PUSH_EVERY_S = 5.0
 KEEP_DATA_EVERY_S = 30.0
 LEARN_EVERY_S = 60.0
 UNTANGLE_EVERY_S = 1.0
-ISSUES_EVERY_S = 1.0
 ISSUES_EVERY_S = 1.0
 LEAVE_S = 10.0
 """So long the threads that only look may take to end; who leads no longer does not wait for one that hangs."""
@@ -82,7 +77,6 @@ class Engine:
         self._obeyer = Obeyer(services, self._responder)
         self._untangler = Untangler(services, self.level)
         self._rounds = Rounds(services.store, services.clock, self._leave)
-        self._issues: IssueWatch | None = None
         self._issues: IssueWatch | None = None
         self._threads: dict[str, threading.Thread] = {}
         self._first_round = True
@@ -251,13 +245,6 @@ class Engine:
             place = (services.settings.tracker, services.paths, services.store, services.clock)
             self._issues = IssueWatch(*place, self._leave)
             work.append(("issues", self._issues.look, ISSUES_EVERY_S))
-        if self._services.settings.tracker.kind == "github":
-            from .issues.watch import IssueWatch  # PyGithub costs most of a second: only where it is needed
-
-            services = self._services
-            place = (services.settings.tracker, services.paths, services.store, services.clock)
-            self._issues = IssueWatch(*place, self._leave)
-            work.append(("issues", self._issues.look, ISSUES_EVERY_S))
         self._threads = {name: self._rounds.thread(name, round_, every) for name, round_, every in work}
         for thread in self._threads.values():
             thread.start()
@@ -283,8 +270,6 @@ class Engine:
         ended = not any(thread.is_alive() for thread in self._threads.values())
         if ended:
             self._observer.close()
-            if self._issues is not None:
-                self._issues.close()
             self._untangler.close()
             if self._issues is not None:
                 self._issues.close()
