@@ -17,7 +17,7 @@ thread at a time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +25,10 @@ from types import TracebackType
 
 from .console.auto import answered, leading
 from .console.context import Context
+from .console.who import operator_name, refuse_agents
+from .core.coordination import deadlock, stages
+from .core.coordination.deadlock import DeadlockBreak, DeadlockRisk, LockRequest
+from .core.coordination.stages import PlannedAgent, SafePlan
 from .core.data.capture_sqlite import writing_as
 from .core.decide import decide
 from .core.decisions import begun_by
@@ -33,6 +37,8 @@ from .core.diagnose.diagnose import diagnose
 from .core.engine import Engine
 from .core.errors import UsageError
 from .core.execute.verify import all_problems, run_checks
+from .core.issues import scope as scopes
+from .core.issues.scope import Isolation, enforce_competition_isolation, validate_operation_scope
 from .core.model import (
     CheckOutcome,
     DecisionVerdict,
@@ -57,21 +63,31 @@ from .core.text import clean
 
 __all__ = [
     "Alert",
+    "DeadlockBreak",
+    "DeadlockRisk",
     "DiagnosisResult",
     "IntegrityCheckResult",
+    "Isolation",
+    "LockRequest",
     "Monitoring",
     "MonitoringConfig",
+    "PlannedAgent",
     "RiskAssessment",
     "RollbackResult",
     "RootCauseAnalysis",
+    "SafePlan",
     "SystemHealthReport",
     "ValidationResult",
     "VerificationResult",
     "assess_rollback_risk",
+    "break_existing_deadlock",
     "check_system_health",
     "close",
     "create_recovery_plan",
+    "detect_potential_deadlock",
     "diagnose_problem",
+    "enforce_competition_isolation",
+    "ensure_execution_isolation",
     "execute_phase_rollback",
     "execute_rollback",
     "generate_alert",
@@ -80,9 +96,11 @@ __all__ = [
     "monitoring_config",
     "notify_human_operator",
     "perform_integrity_check",
+    "prevent_deadlock_formation",
     "should_auto_execute",
     "start_continuous_monitoring",
     "use",
+    "validate_operation_scope",
     "validate_recovery_plan",
     "verify_rollback_success",
     "writing_as",
@@ -370,6 +388,35 @@ def perform_integrity_check() -> IntegrityCheckResult:
     """Look whether the objects of the branch and the database are whole."""
     problems = all_problems(_context().services())
     return IntegrityCheckResult(not problems, tuple(problems))
+
+
+def detect_potential_deadlock(requests: Sequence[LockRequest]) -> DeadlockRisk:
+    """Say what could come of ``requests`` for locks on top of who holds and waits now, before anything is granted."""
+    return deadlock.detect_potential_deadlock(_context().leases, requests)
+
+
+def prevent_deadlock_formation(plan: Sequence[PlannedAgent]) -> SafePlan:
+    """Return ``plan`` in the order of the stages, with its locks in one order and a time for each agent.
+
+    Raises UsageError where it cannot be made safe.
+    """
+    return stages.prevent_deadlock_formation(plan, _context().settings)
+
+
+def break_existing_deadlock(agents: Sequence[str]) -> DeadlockBreak:
+    """Time out who waits longest in a deadlock that one of ``agents`` is in (none named: in any), and free its locks.
+
+    Raises RefusedError where an agent asks for it: only the engine and operators do it.
+    """
+    context = _context()
+    refuse_agents(context.store, "break a deadlock")
+    return deadlock.break_existing_deadlock(context.leases, agents, by=operator_name(), record=context.store.audit)
+
+
+def ensure_execution_isolation(agent: str, competition: str) -> Isolation:
+    """Return where ``agent`` works for ``competition``, whose folder is made. Raises as the one of `core.issues`."""
+    context = _context()
+    return scopes.ensure_execution_isolation(context.settings, agent, competition, context.top)
 
 
 def _incident(problem: Problem) -> Incident:

@@ -37,6 +37,12 @@ OF_THE_SPECIFICATION = {
     "execute_phase_rollback": ("phases",),
     "verify_rollback_success": ("result",),
     "perform_integrity_check": (),
+    "detect_potential_deadlock": ("requests",),
+    "prevent_deadlock_formation": ("plan",),
+    "break_existing_deadlock": ("agents",),
+    "ensure_execution_isolation": ("agent", "competition"),
+    "validate_operation_scope": ("operation", "scope"),
+    "enforce_competition_isolation": ("operation",),
 }
 
 
@@ -185,6 +191,25 @@ def test_nobody_is_asked_to_trust_settings_also_on_a_terminal(shop: Shop) -> Non
     assert done.returncode == 1
     assert "UntrustedError" in said
     assert "[y/N]" not in said
+
+
+def test_deadlocks_are_foreseen_kept_from_forming_and_broken(used: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    ann, bob = api.LockRequest("ann", ("x", "y")), api.LockRequest("bob", ("y", "x"))
+    assert api.detect_potential_deadlock([ann, bob]).affected_agents == ("ann", "bob")
+    plan = api.prevent_deadlock_formation([api.PlannedAgent("bob", ("y", "x")), api.PlannedAgent("ann", ("x", "y"))])
+    assert [step.locks for step in plan.safe_execution_plan] == [("x", "y")] * 2
+    assert not api.break_existing_deadlock([]).deadlock_broken
+    monkeypatch.setenv("ROLLCAGE_AGENT", "ann")
+    with pytest.raises(RefusedError, match="agent ann may not break a deadlock"):
+        api.break_existing_deadlock([])
+
+
+def test_an_agent_gets_a_place_of_its_own(used: Shop) -> None:
+    used.configure(agents={"executor": {"competition": "titanic"}}, competitions={"titanic": {}})
+    api.use(used.path, used.path.parent / "shop.yml")
+    isolation = api.ensure_execution_isolation("executor", "titanic")
+    assert isolation.resource_namespace == "titanic_executor"
+    assert (used.path / isolation.working_directory).is_dir()
 
 
 def test_unknown_problems_are_named(used: Shop) -> None:
