@@ -36,10 +36,12 @@ test: setup
 	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal || \
 		$(VENV)/bin/python -m pytest -n 0 --last-failed --last-failed-no-failures none
 
-# All tasks killed at every place that there is, not only at a spread of them, and many generated histories. With some
-# names it takes only these, --part 1/4 a quarter of their places: python -m tests.torture --help.
+# All tasks killed at every place that there is, not only at a spread of them, locks under random work and faults, and
+# many generated histories. With some names it takes only these tasks, --part 1/4 a quarter of their places: python -m
+# tests.torture --help; python -m tests.torture_locks --help.
 torture: setup
 	$(VENV)/bin/python -m tests.torture
+	$(VENV)/bin/python -m tests.torture_locks
 	TORTURE_EXAMPLES=200 $(VENV)/bin/python -m pytest -n $(WORKERS) tests/gitrepo/test_publish_crash.py \
 		tests/gitrepo/test_publish_properties.py tests/execute/test_properties.py
 

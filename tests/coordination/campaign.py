@@ -18,6 +18,8 @@ from tests.coordination.keepers import Keeper
 from tests.coordination.workload import Plan, argument
 
 LOCKS = {"issue/1": 1, "issue/2": 1, "pool": 3}
+SPARES = 3
+"""Processes that stand by, for those that are killed: so many are, at most."""
 
 
 @dataclass
@@ -43,54 +45,50 @@ def run(
     seed: int,
     *,
     processes: int = 3,
-    threads: int = 2,
-    seconds: float = 1.5,
     befalls: Sequence[str] = (),
     plan: Plan | None = None,
+    seconds: float = 1.5,
 ) -> Ended:
     """Let ``processes`` work at random for ``seconds``; what ``befalls`` them and the keeper does so again and again.
 
-    ``befalls``: of "kill", "pause" and what the keeper has. ``folder`` gets the histories and the guarded file.
+    ``befalls``: of "kill", "pause" and what the keeper has; each comes once before any comes twice. ``folder`` gets the
+    histories and the guarded file; ``plan`` is what else they do than usual.
     """
     chance = random.Random(seed)
-    base = plan or Plan(keeper.kind, keeper.place, str(folder), "", seed, threads, seconds, LOCKS, ttl=0.08)
+    base = plan or Plan(keeper.kind, keeper.place, str(folder), "", seed, 2, seconds, LOCKS, ttl=0.08)
+    spares = [f"p{processes + number}" for number in range(SPARES if "kill" in befalls else 0)]
+    working = [f"p{number}" for number in range(processes)]
     deaths: dict[str, float] = {}
     losses: list[tuple[float, float]] = []
     befell: list[str] = []
     with _children() as children:
-
-        def begin(number: int) -> None:
-            process = f"p{len(children)}"
-            children[process] = _start(replace(base, process=process, wall_steps=number == 1))
-
-        for number in range(processes):
-            begin(number)
+        for process in [*working, *spares]:
+            children[process] = _start(replace(base, process=process, wall_steps=process == "p1"))
         for child in children.values():
             _expect(child, "ready")
-        for child in children.values():
-            _go(child)
-        until = now() + seconds
+        for process in working:
+            _go(children[process])
+        until = now() + base.seconds
+        to_come: list[str] = []
         while befalls and now() < until:
-            threading.Event().wait(chance.uniform(0.05, 0.25))
-            fault = chance.choice(list(befalls))
-            process = chance.choice([name for name in children if name not in deaths])
+            threading.Event().wait(chance.uniform(0.03, 0.15))
+            to_come = to_come or chance.sample(befalls, len(befalls))
+            fault = to_come.pop()
+            process = chance.choice(working)
             befell.append(fault)
-            if fault == "kill":
+            if fault == "kill" and spares:
                 deaths[process] = now()
                 children[process].kill()
-                begin(0)
-                newest = list(children.values())[-1]
-                _expect(newest, "ready")
-                _go(newest)
+                spare = working[working.index(process)] = spares.pop()
+                _go(children[spare])
             elif fault == "pause":
                 children[process].send_signal(signal.SIGSTOP)
                 threading.Event().wait(base.ttl * chance.uniform(1, 6))
                 children[process].send_signal(signal.SIGCONT)
-            elif (lost := keeper.befall(fault, chance)) is not None:
+            elif fault != "kill" and (lost := keeper.befall(fault, chance)) is not None:
                 losses.append(lost)
-        for process, child in children.items():
-            if process not in deaths:
-                _expect(child, "done")
+        for process in working:
+            _expect(children[process], "done")
     history = History(read(sorted(folder.glob("*.jsonl"))), deaths, tuple(losses))
     file = guarded.Guarded(folder / "guarded.db")
     try:

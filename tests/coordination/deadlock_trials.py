@@ -15,6 +15,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
 
 from rollcage.core.coordination.leases import DeadlockError, HeldLease, Leases, LostLeaseError
@@ -115,6 +116,15 @@ class Table:
 def stuck_for_good(table: Table) -> set[str]:
     """Return who is stuck whatever is granted to whom."""
     return table.copy_with_runners_done().stuck(in_turn=False)
+
+
+def is_circle(table: Table, circle: list[str]) -> bool:
+    """Return whether each session of ``circle`` waits for the lock behind it, which the next one holds."""
+    for who, name, holder in zip(circle[::2], circle[1::2], [*circle[2::2], circle[0]], strict=True):
+        waits = table.waits_for(who)
+        if waits is None or waits[0] != name or holder not in table.held.get(name, {}):
+            return False
+    return True
 
 
 def stuck_in_turn(table: Table) -> set[str]:
@@ -222,6 +232,8 @@ class Trial:
         self._scripts = {session: list(wanted) for session, wanted in self._wanted.items()}
         self._restarts = dict.fromkeys(self._wanted, 2)
         self._faults = chance.random() < 0.3
+        self._pictures: dict[str, list[Table]] = {}
+        """The tables by which a session that still waits was stuck for good."""
         self.story: list[str] = []
         """What happened, step by step."""
 
@@ -265,7 +277,7 @@ class Trial:
             return leases.acquire(name, session, ttl, wait, permits=permits, slots=slots, session=session)
 
         self._sessions.call(session, work)
-        if session in self.table.next() or session in stuck_for_good(self.table):
+        if session in self.table.next() or session in self._stuck():
             return
         begun = now()
         while not any(one.session == session for one in leases.wait_log().waitings):  # in the queue before the next
@@ -304,7 +316,7 @@ class Trial:
         """Wait until all has happened that must happen by now; ``must``: something has to, since nobody else runs."""
         begun = now()
         while True:
-            due, stuck = self.table.next(), stuck_for_good(self.table)
+            due, stuck = self.table.next(), self._stuck()
             if not due and not stuck and not must:
                 while self._answer(timeout=0):
                     pass
@@ -329,6 +341,7 @@ class Trial:
         self.story.append(f"{session} is answered about {name}: {answer.held or answer.error!r}")
         impatient = session in self._impatient
         self._impatient.discard(session)
+        pictures = self._pictures.pop(session, [])
         if answer.held is not None:
             self._check_grant(session, name, slots)
             self.table.take(session, name, slots)
@@ -336,7 +349,7 @@ class Trial:
             if answer.held.ttl < LONG:
                 self._lapsing[session, name] = answer.held.expires
         elif isinstance(answer.error, DeadlockError):
-            self._check_victim(session, answer.error)
+            self._check_victim(session, answer.error, pictures)
             self._start_again(session)
         elif impatient and isinstance(answer.error, LeaseError):
             self._start_again(session)
@@ -360,17 +373,23 @@ class Trial:
     def _is_stuck_by_order(self, session: str) -> bool:
         return session in stuck_in_turn(self.table) and session not in stuck_for_good(self.table)
 
-    def _check_victim(self, session: str, error: DeadlockError) -> None:
-        if session not in stuck_for_good(self.table):
+    def _stuck(self) -> set[str]:
+        """Return who is stuck for good, and remember how it was: the refusal may come when someone has given up."""
+        stuck = stuck_for_good(self.table)
+        for session in stuck:
+            pictures = self._pictures.setdefault(session, [])
+            if not pictures or pictures[-1] != self.table:
+                pictures.append(deepcopy(self.table))
+        return stuck
+
+    def _check_victim(self, session: str, error: DeadlockError, pictures: list[Table]) -> None:
+        if not pictures:
             raise Fault("victim", f"{session} was refused without a circle ({error}); {self._picture()}")
         circle = list(error.cycle)
-        turned = [*circle[2::2], *circle[:1]]
-        for who, name, holder in zip(circle[::2], circle[1::2], turned, strict=False):
-            waits = self.table.waits_for(who)
-            if waits is None or waits[0] != name or holder not in self.table.held.get(name, {}):
-                raise Fault("victim", f"{session} was told of a circle that is none: {circle}; {self._picture()}")
         if session not in circle[::2]:
             raise Fault("victim", f"{session} is not in the circle that it was told: {circle}")
+        if not any(is_circle(table, circle) for table in pictures):
+            raise Fault("victim", f"{session} was told of a circle that is none: {circle}; {self._picture()}")
         self._counts.circles += 1
 
     def _start_again(self, session: str) -> None:
@@ -384,16 +403,6 @@ class Trial:
         return f"held {self.table.held}, queues { {name: each for name, each in self.table.queues.items() if each} }"
 
 
-@contextmanager
-def sessions_of(leases: Leases) -> Iterator[Sessions]:
-    """Give threads for trials on ``leases``."""
-    sessions = Sessions(leases)
-    try:
-        yield sessions
-    finally:
-        sessions.close()
-
-
 def trials(
     open_leases: Callable[[], Leases], seeds: range, tell: Callable[[Counts], object] = lambda _: None
 ) -> Counts:
@@ -403,22 +412,23 @@ def trials(
     going = True
     while going:
         leases = open_leases()
-        with sessions_of(leases) as sessions:
-            try:
-                for seed in left:
-                    counts.trials += 1
-                    trial = Trial(sessions, seed, counts)
-                    try:
-                        trial.run()
-                    except (Fault, StoreError) as fault:
-                        kind = fault.kind if isinstance(fault, Fault) else "grant"
-                        lists = {"endless": counts.endless, "victim": counts.victims, "grant": counts.grants}
-                        lists[kind].append("\n  ".join([f"seed {seed}: {fault}", *trial.story[-STORY:]]))
-                        tell(counts)
-                        break
+        sessions = Sessions(leases)
+        try:
+            for seed in left:
+                counts.trials += 1
+                trial = Trial(sessions, seed, counts)
+                try:
+                    trial.run()
+                except (Fault, StoreError) as fault:
+                    kind = fault.kind if isinstance(fault, Fault) else "grant"
+                    lists = {"endless": counts.endless, "victim": counts.victims, "grant": counts.grants}
+                    lists[kind].append("\n  ".join([f"seed {seed}: {fault}", *trial.story[-STORY:]]))
+                    break
+                finally:
                     tell(counts)
-                else:
-                    going = False
-            finally:
-                leases.close()
+            else:
+                going = False
+        finally:
+            leases.close()  # first: whoever still waits ends with it
+            sessions.close()
     return counts

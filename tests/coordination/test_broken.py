@@ -1,10 +1,14 @@
-"""The proofs prove something: two locks that are broken on purpose are caught, each by several of them."""
+"""The proofs prove something: locks that are broken on purpose are caught, each by several of them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from tests.coordination import guarded, intervals, linearizable
+import pytest
+
+from rollcage.core.coordination import waiting_line
+from rollcage.core.coordination.leases import Waiting, WaitLog
+from tests.coordination import deadlock_trials, guarded, intervals, linearizable
 from tests.coordination.campaign import LOCKS, Ended, run
 from tests.coordination.keepers import Embedded
 from tests.coordination.workload import Plan
@@ -31,3 +35,35 @@ def test_a_lease_that_looks_at_no_token_is_caught(tmp_path: Path) -> None:
     assert intervals.overlaps(intervals.intervals(ended.history))
     assert linearizable.faults(ended.history)
     assert guarded.faults(ended.writes)
+
+
+class TestJudgeOfWaits:
+    """It finds what is wrong with locks whose care about circles is broken."""
+
+    def test_that_nobody_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(waiting_line, "refusal", lambda log, session: ())
+        monkeypatch.setattr(deadlock_trials, "BOUND", 0.2)
+        counts = deadlock_trials.trials(Embedded(str(tmp_path)).leases, range(SEED, SEED + 8))
+        assert counts.endless
+        assert not counts.victims
+
+    def test_that_whoever_holds_something_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refusal(log: WaitLog, session: str) -> tuple[str, ...]:
+            mine = [one for one in log.waitings if one.session == session]
+            held = {one.name: one.holder for one in log.holdings if one.session != session}
+            holds = any(one.session == session for one in log.holdings)
+            wanted = [one for one in mine if one.name in held]
+            return (session, wanted[0].name, held[wanted[0].name], "") if holds and wanted else ()
+
+        monkeypatch.setattr(waiting_line, "refusal", refusal)
+        counts = deadlock_trials.trials(Embedded(str(tmp_path)).leases, range(SEED, SEED + 8))
+        assert counts.victims
+
+    def test_that_whoever_fits_may_pass(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def may_pass(log: WaitLog, waiting: Waiting) -> bool:
+            held = sum(one.slots for one in log.holdings if one.name == waiting.name)
+            return held + waiting.slots <= waiting.permits
+
+        monkeypatch.setattr(waiting_line, "may_pass", may_pass)
+        counts = deadlock_trials.trials(Embedded(str(tmp_path)).leases, range(SEED, SEED + 120))
+        assert any("out of turn" in fault for fault in counts.grants)

@@ -1,0 +1,110 @@
+"""The promises of a lock, held against the histories of real processes at random work, with faults."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.coordination import deadlock_trials
+from tests.coordination.campaign import LOCKS, Ended, run
+from tests.coordination.guarded import Guarded
+from tests.coordination.keepers import KEEPERS, Keeper, keeper_of
+from tests.coordination.workload import Plan
+
+FIRST = 20_261_120
+"""Of the seeds; one that fails is named, and `python -m tests.torture_locks --seed` runs it again."""
+
+
+@pytest.fixture(params=KEEPERS)
+def keeper(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Keeper]:
+    """Give each kind of keeper in turn."""
+    folder = tmp_path / "locks"
+    folder.mkdir()
+    keeper = keeper_of(request.param, folder)
+    yield keeper
+    keeper.close()
+
+
+def judged(ended: Ended, keeper: Keeper, seed: int) -> None:
+    wrong = ended.faults(keeper.slack)
+    told = "\n".join(wrong[:10])
+    assert not wrong, f"seed {seed}, befallen by {ended.befell}, {len(wrong)} faults:\n{told}"
+    granted = sum(one.call == "acquire" and one.answer == "ok" for one in ended.history.operations)
+    assert granted >= 30, f"seed {seed}: only {granted} leases were had; that proves nothing"
+    assert ended.writes
+
+
+class TestRandomWork:
+    """Intervals do not overlap, tokens grow, no old token writes, and one lock could have answered so."""
+
+    def test_with_all_that_may_befall_it(self, keeper: Keeper, tmp_path: Path) -> None:
+        befalls = ["kill", "pause", *keeper.faults()]
+        ended = run(keeper, tmp_path, FIRST, seconds=2, befalls=befalls)
+        judged(ended, keeper, FIRST)
+
+    def test_undisturbed_and_without_waiting(self, keeper: Keeper, tmp_path: Path) -> None:
+        """Who does not wait is only refused what somebody has: the strictest history."""
+        seed = FIRST + 1
+        plan = Plan(
+            keeper.kind, keeper.place, str(tmp_path), "", seed, 2, 0.8, LOCKS, 0.08, waits=False, together=False
+        )
+        judged(run(keeper, tmp_path, seed, processes=2, plan=plan), keeper, seed)
+
+
+def test_a_holder_that_was_paused_writes_too_late(keeper: Keeper, tmp_path: Path) -> None:
+    """Its token is refused, and its release is an error to it."""
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from rollcage.core.clock import SystemClock\n"
+        "from rollcage.core.coordination.leases import LostLeaseError\n"
+        "from tests.coordination.guarded import Guarded\n"
+        "from tests.coordination.keepers import open_locks\n"
+        "locks, guarded = open_locks(sys.argv[1], sys.argv[2], SystemClock()), Guarded(Path(sys.argv[3]))\n"
+        "held = locks.acquire('issue/1', 'slow', 0.15)\n"
+        "print(guarded.write('issue/1', held.token, 'slow'), flush=True)\n"
+        "sys.stdin.readline()\n"
+        "print(guarded.write('issue/1', held.token, 'slow'), flush=True)\n"
+        "try:\n"
+        "    locks.release(held)\n"
+        "    print('released')\n"
+        "except LostLeaseError as lost:\n"
+        "    print('lost')\n"
+    )
+    file = tmp_path / "guarded.db"
+    guarded = Guarded(file)
+    command = [sys.executable, "-c", code, keeper.kind, keeper.place, str(file)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as slow:
+        try:
+            assert slow.stdout is not None
+            assert slow.stdout.readline() == "True\n"
+            slow.send_signal(signal.SIGSTOP)
+            locks = keeper.leases()
+            held = locks.acquire("issue/1", "quick", 30, 20)
+            assert guarded.write("issue/1", held.token, "quick")
+            slow.send_signal(signal.SIGCONT)
+            said, _ = slow.communicate("write\n", timeout=30)
+            assert said.split() == ["False", "lost"]
+            assert guarded.write("issue/1", held.token, "quick")
+            locks.release(held)
+            locks.close()
+        finally:
+            slow.kill()
+    assert [write.process for write in guarded.writes()] == ["slow", "quick", "quick"]
+    guarded.close()
+
+
+class TestDeadlocks:
+    """Every circle is broken in bound, and nobody is refused without one."""
+
+    def test_in_random_trials(self, keeper: Keeper) -> None:
+        seeds = range(FIRST, FIRST + 150)
+        counts = deadlock_trials.trials(keeper.leases, seeds)
+        assert not counts.bad, "\n".join(counts.bad[:5])
+        assert counts.trials == len(seeds)
+        assert counts.circles > 10
