@@ -350,4 +350,23 @@ def _database(context: Context) -> Iterator[Found]:
 
 
 def _tracker(context: Context) -> Iterator[Found]:
-    yield Found("tracker", Status.OK, context.settings.tracker.kind)
+    settings = context.settings.tracker
+    if settings.kind == "local":
+        yield Found("tracker", Status.OK, "local: Issues live on this machine")
+        return
+    from ..core.issues.errors import TrackerRefusedError
+    from ..core.issues.github import open_github
+    from ..core.issues.inspection import inspect
+
+    try:
+        tracker = open_github(settings, context.paths, context.clock)
+    except TrackerRefusedError as missing:
+        problem, _, mend = str(missing).partition("; ")
+        yield Found("tracker", Status.FAULT, problem, mend)
+        return
+    try:
+        for found in inspect(tracker, context.clock):
+            status = Status.FAULT if found.is_fault else Status.WARNING if found.mend else Status.OK
+            yield Found("tracker", status, found.detail, found.mend)
+    finally:
+        tracker.close()

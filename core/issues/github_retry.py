@@ -195,7 +195,7 @@ def _reason(answer: Answer, what: str, repository: str, credential: str, said: s
             yield f"GitHub does not permit {what} in {repository}{said}"
             yield f"give the token of {credential} the permission Issues: read and write for it"
         case 301 | 302 | 307 | 308:
-            yield f"{what} in {repository} has moved: the repository was renamed, or the Issue went to another one"
+            yield f"{repository}, or {what} in it, has moved: it was renamed, or the Issue went to another repository"
             yield "write the new name as tracker.repo: in rollcage.yml"
         case 410 if "disabled" in words:
             yield f"{repository} has no Issues{said}"
