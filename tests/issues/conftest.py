@@ -39,13 +39,20 @@ class GitHub:
 
     def issues(self, state: str = "all") -> list[dict[str, Any]]:
         """Return all Issues as they truly are, oldest first."""
+        return sorted(self._all(f"/issues?state={state}"), key=lambda each: int(each["number"]))
+
+    def comments(self, number: int) -> list[str]:
+        """Return the texts of an Issue's comments, oldest first."""
+        return [str(each["body"]) for each in self._all(f"/issues/{number}/comments?sort=created")]
+
+    def _all(self, path: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         for page in itertools.count(1):
-            part = self.direct("GET", f"/issues?state={state}&per_page=100&page={page}")
+            part = self.direct("GET", f"{path}&per_page=100&page={page}")
             found += part
             if len(part) < 100:
-                return sorted(found, key=lambda each: int(each["number"]))
-        raise AssertionError
+                break
+        return found
 
     def wrong_requests(self) -> list[str]:
         """Return what GitHub's own description has against what was asked so far."""

@@ -367,6 +367,11 @@ class Manners:
                 edits.append(graphql.edit(before["created_at"], before["user"]["login"], before["body"] or ""))
             edits.append(graphql.edit(now["updated_at"], request.person, now["body"] or ""))
 
+    def bodies(self, repository: str, number: int) -> list[tuple[str, str]]:
+        """Return who wrote which bodies of an Issue, oldest first, the original included; nothing: never edited."""
+        with self._lock:
+            return [(each["editor"]["login"], each["diff"]) for each in self._edits[repository, number]]
+
     def rename(self, old: str, new: str, number: int) -> None:
         """Send whoever asks for ``old`` to the repository ``number``, which emulate calls ``new`` by now."""
         with self._lock:
