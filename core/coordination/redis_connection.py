@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ..errors import StoreError, UsageError
 from ..text import clean, mask_secrets
-from .redis_scripts import Script
+from .redis_lua import Script
 
 CONNECT_TIMEOUT = 2.0
 """Seconds within which a server must accept a connection."""

@@ -103,21 +103,25 @@ def _unchanged(real: str, repositories: Path) -> RepositoryPaths | None:
 
 def _place(real: str) -> dict[str, object]:
     status = Path(real).stat()
-    return {"path": real, "device": status.st_dev, "inode": status.st_ino}
+    # The oldest commits of a shallow clone are no roots; once it is made whole they are to be read again.
+    shallow = os.path.exists(f"{real}/shallow")  # noqa: PTH110 - of a text, on the way of every verb
+    return {"path": real, "device": status.st_dev, "inode": status.st_ino, "shallow": shallow}
 
 
 def _recognise(real: str, repositories: Path, root_commits: Callable[[], Sequence[str]]) -> RepositoryPaths:
+    place = _place(real)
     uuid = read_id(real)
     record = read_record(str(repositories / uuid)) if uuid else None
     if uuid is None or (record is not None and stands_elsewhere(record, real, uuid)):
         roots = list(root_commits())
         uuid = _recorded_at(real, repositories, roots) or str(uuid4())
     else:
-        roots = _texts(record.get("roots")) if record else []
+        same = record is not None and record.get("shallow") == place["shallow"]
+        roots = _texts(record.get("roots")) if record and same else []
         roots = roots or list(root_commits())  # none recorded: it was unborn, or is new here
     paths = RepositoryPaths(repositories / uuid)
     make_private(paths.root)
-    write_atomically(paths.record, json.dumps({**_place(real), "roots": roots}).encode())
+    write_atomically(paths.record, json.dumps({**place, "roots": roots}).encode())
     if read_id(real) != uuid:
         write_atomically(Path(real) / "rollcage" / "id", f"{uuid}\n".encode(), mode=0o644)
     return paths

@@ -96,7 +96,8 @@ def read_id(common_dir: str) -> str | None:
 def read_record(root: str) -> dict[str, object] | None:
     """Return what was recorded of the repository whose state lies in ``root``; ``None``: missing or damaged.
 
-    The keys: ``path`` (real path of the common git directory), ``device``, ``inode``, and ``roots`` (root commits).
+    The keys: ``path`` (real path of the common git directory), ``device``, ``inode``, ``shallow`` (whether history is
+    cut off there), and ``roots`` (root commits, the oldest first).
     """
     try:
         with open(os.path.join(root, "repository.json"), "rb") as file:

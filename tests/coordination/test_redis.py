@@ -13,11 +13,12 @@ import pytest
 
 from rollcage.core.clock import SystemClock
 from rollcage.core.config import CoordinationSettings
-from rollcage.core.coordination import redis_leases
+from rollcage.core.coordination import redis_line
 from rollcage.core.coordination.leases import DeadlockError, HeldLease, LostLeaseError, WaitLog
 from rollcage.core.coordination.opening import open_leases
 from rollcage.core.coordination.redis_connection import parse_address
-from rollcage.core.coordination.redis_leases import RedisLeases, repository_namespace
+from rollcage.core.coordination.redis_leases import RedisLeases
+from rollcage.core.coordination.redis_table import repository_namespace
 from rollcage.core.errors import LeaseError, StoreError, UsageError
 from rollcage.core.gitrepo.repository import Repository
 from rollcage.core.store.identity import identify
@@ -99,8 +100,18 @@ class TestNamespace:
 
     def test_of_a_repository_without_a_commit_must_be_named(self, tmp_path: Path) -> None:
         git(tmp_path, "init", "-q", "new")
-        with pytest.raises(StoreError, match=r"no commit yet .*\?namespace=NAME"):
+        with pytest.raises(StoreError, match=r"no commit yet.*\?namespace=NAME"):
             self.of(tmp_path / "new", tmp_path / "home")
+
+    def test_of_a_shallow_clone_must_be_named_or_the_clone_be_made_whole(
+        self, repository: Path, tmp_path: Path
+    ) -> None:
+        commit(repository, {"b": "x"})
+        git(tmp_path, "clone", "-q", "--depth=1", f"file://{repository}", "clone")
+        with pytest.raises(StoreError, match=r"is a shallow clone.* git fetch --unshallow, or .*\?namespace=NAME"):
+            self.of(tmp_path / "clone", tmp_path / "home")
+        git(tmp_path / "clone", "fetch", "-q", "--unshallow")
+        assert self.of(tmp_path / "clone", tmp_path / "home") == self.of(repository, tmp_path / "other")
 
     def test_parts_the_locks(self, hosts: Hosts, redis: RedisServer) -> None:
         hosts.leases().acquire("a", "ann")
@@ -177,14 +188,14 @@ class TestHosts:
         leases.acquire("a", "bob")
 
     def test_keep_the_place_of_a_waiter_that_was_silent(self, hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(redis_leases, "SILENCE", 0.15)  # less than what lies between two of its words
+        monkeypatch.setattr(redis_line, "SILENCE", 0.15)  # less than what lies between two of its words
         leases, other = hosts.leases(), hosts.leases("other")
         held = leases.acquire("a", "ann", ttl=60)
         with ThreadPoolExecutor(2) as pool:
             slow = pool.submit(other.acquire, "a", "slow", 60, 20)
             waiting(leases, 1)
             until(lambda: not leases.wait_log().waitings)
-            monkeypatch.setattr(redis_leases, "SILENCE", 5.0)
+            monkeypatch.setattr(redis_line, "SILENCE", 5.0)
             quick = pool.submit(leases.acquire, "a", "quick", 60, 20)
             waiting(leases, 2)
             leases.release(held)
@@ -352,7 +363,7 @@ class TestCrowds:
                 with pytest.raises(LeaseError):
                     each.result(10)
         leases.release(held)
-        fields = leases.server.command("HKEYS", leases.key)
+        fields = leases.server.command("HKEYS", leases._table.key)
         assert sorted(fields) == ["\x01epoch", "\x01seq", "\x01token"]
 
 

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from rollcage.core.clock import SystemClock
-from rollcage.core.coordination import redis_connection, redis_leases
+from rollcage.core.coordination import redis_connection, redis_leases, redis_line
 from rollcage.core.coordination.leases import LostLeaseError
 from rollcage.core.coordination.redis_connection import UnreachableError
 from rollcage.core.coordination.redis_floor import AHEAD, Floor
 from rollcage.core.coordination.redis_leases import RedisLeases
+from rollcage.core.coordination.redis_lua import Script
 from rollcage.core.errors import LeaseError, StoreError
 from rollcage.core.store.paths import RepositoryPaths
 from tests.coordination.redis_hosts import Hosts, Proxy, named, until, waiting
@@ -24,7 +25,7 @@ from tests.coordination.redis_server import RedisServer, redis_server
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redis_connection, "COMMAND_TIMEOUT", 0.2)
-    monkeypatch.setattr(redis_leases, "PATIENCE", 1.0)
+    monkeypatch.setattr(redis_line, "PATIENCE", 1.0)
 
 
 @pytest.fixture
@@ -92,10 +93,10 @@ class TestLoss:
         """A replica that lagged behind became the primary: it never heard of the last lease."""
         leases = own_hosts.leases()
         leases.acquire("a", "ann")
-        before = leases.server.command("HGETALL", leases.key)
+        before = leases.server.command("HGETALL", leases._table.key)
         held = leases.acquire("b", "ann")
-        leases.server.command("DEL", leases.key)
-        leases.server.command("HSET", leases.key, *before)
+        leases.server.command("DEL", leases._table.key)
+        leases.server.command("HSET", leases._table.key, *before)
         with pytest.raises(LostLeaseError, match="lost its data"):
             leases.renew(held)
         put_back(monkeypatch)
@@ -110,10 +111,10 @@ class TestLoss:
 
 def put_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the server's clock go back by an hour, as far as the scripts see."""
-    for name in ("ACQUIRE", "RENEW", "RELEASE", "LOOK", "LEAVE"):
-        script = getattr(redis_leases, name)
-        earlier = type(script)(script.body, script.quick, head="now = now - 3600 * 1000000\n")
-        monkeypatch.setattr(redis_leases, name, earlier)
+    for module, name in ((redis_line, "ACQUIRE"), (redis_leases, "RENEW"), (redis_leases, "RELEASE")):
+        script = getattr(module, name)
+        earlier = Script(script.body, script.quick, head="now = now - 3600 * 1000000\n")
+        monkeypatch.setattr(module, name, earlier)
 
 
 class TestFloor:
