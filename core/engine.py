@@ -27,6 +27,7 @@ from .execute.sending import flush
 from .execute.standby import standing_by
 from .fleet.runs import Run, current_runs
 from .fleet.start import start_agent
+from .issues.courier import Courier
 from .model import EVERYBODY, Commit, IncidentState, RollbackState, Signal
 from .obey import Obeyer
 from .observe.observer import Observer
@@ -50,6 +51,7 @@ PUSH_EVERY_S = 5.0
 KEEP_DATA_EVERY_S = 30.0
 LEARN_EVERY_S = 60.0
 UNTANGLE_EVERY_S = 1.0
+NOTIFY_EVERY_S = 2.0
 ISSUES_EVERY_S = 1.0
 LEAVE_S = 10.0
 """So long the threads that only look may take to end; who leads no longer does not wait for one that hangs."""
@@ -76,6 +78,8 @@ class Engine:
         self._responder = Responder(services, self.level, self._measure, self._intake.settle, self._leave, self._window)
         self._obeyer = Obeyer(services, self._responder)
         self._untangler = Untangler(services, self.level)
+        top = services.repository.top if self.level is not Level.WATCH else None
+        self._courier = Courier(services.settings, services.paths, services.store, services.clock, top)
         self._rounds = Rounds(services.store, services.clock, self._leave)
         self._issues: IssueWatch | None = None
         self._threads: dict[str, threading.Thread] = {}
@@ -174,6 +178,7 @@ class Engine:
             heart.join()
             self._observer.close()
             self._untangler.close()
+            self._courier.close()
             self._tell_who_stands_by()
 
     def _untangle(self) -> None:
@@ -235,6 +240,7 @@ class Engine:
             ("push", self._push, PUSH_EVERY_S),
             ("learn", self._learn, LEARN_EVERY_S),
             ("untangle", self._untangler.look, UNTANGLE_EVERY_S),
+            ("notify", self._courier.look, NOTIFY_EVERY_S),
             ("guard", self._guard, DETECT_EVERY_S),
             ("respond", self._respond, DETECT_EVERY_S),
         ]
@@ -271,6 +277,7 @@ class Engine:
         if ended:
             self._observer.close()
             self._untangler.close()
+            self._courier.close()
             if self._issues is not None:
                 self._issues.close()
         if respond is not None and not respond.is_alive():

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..clock import iso, parse_iso
 from ..errors import StoreError, UsageError
-from ..text import clean_lines
+from ..text import clean, clean_lines
 from .names import name_problem
 from .output import older
 
@@ -29,11 +29,13 @@ LIMIT = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A line of a mailbox: ``{"at", "from", "to", "text"}``."""
+    """A line of a mailbox: ``{"at", "from", "to", "text"}``, with ``"id"`` where its arrival is to be confirmed."""
 
     at: datetime
     sender: str
     text: str
+    id: str = ""
+    """The agent confirms it by ``rollcage signal message "seen ID"``; empty: nobody waits for that."""
 
 
 def mailbox(paths: RepositoryPaths, agent: str) -> Path:
@@ -43,10 +45,14 @@ def mailbox(paths: RepositoryPaths, agent: str) -> Path:
     return paths.agents / agent / "mailbox.jsonl"
 
 
-def post(paths: RepositoryPaths, agent: str, text: str, sender: str, at: datetime) -> None:
-    """Append a message durably; the agent need not run. Raises StoreError; the message is not there then."""
+def post(paths: RepositoryPaths, agent: str, text: str, sender: str, at: datetime, key: str = "") -> None:
+    """Append a message durably, with the id ``key`` if it has one; the agent need not run.
+
+    Raises StoreError; the message is not there then.
+    """
     path = mailbox(paths, agent)
-    line = json.dumps({"at": iso(at), "from": sender, "to": agent, "text": clean_lines(text, limit=LONGEST)})
+    told = {"at": iso(at), "from": sender, "to": agent, "text": clean_lines(text, limit=LONGEST)}
+    line = json.dumps({**told, "id": key} if key else told)
     try:
         if path.exists() and path.stat().st_size > LIMIT:
             path.replace(older(path))
@@ -154,6 +160,7 @@ def read(paths: RepositoryPaths, agent: str) -> list[Message]:
 def _message(line: bytes) -> Message | None:
     try:
         told = json.loads(line)
-        return Message(parse_iso(told["at"]), clean_lines(str(told["from"])), clean_lines(str(told["text"])))
+        sender, text = clean_lines(str(told["from"])), clean_lines(str(told["text"]))
+        return Message(parse_iso(told["at"]), sender, text, clean(str(told.get("id", "")), limit=100))
     except (ValueError, KeyError, TypeError):
         return None

@@ -25,6 +25,7 @@ from .issue import Draft, Issue
 from .labels import group_of
 from .local import LocalTracker
 from .merge import Wanted, plan
+from .notify import queue_about
 from .records import DONE, FAILED, SENT, Intent, fields_of
 from .scope import check_write, completed
 from .steps import steps
@@ -311,3 +312,4 @@ def _record(desk: Desk, issue: Issue, token: int) -> None:
         if group_of(label):
             desk.records.label_added(issue.number, label)
     desk.records.wrote(desk.holder, "create issue", f"issue {issue.number}", after=fields_of(issue), token=token)
+    queue_about(desk, None, issue)

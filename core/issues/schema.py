@@ -107,4 +107,21 @@ MIGRATIONS = (
     CREATE INDEX outbox_open ON outbox (seq) WHERE state IN ('waiting', 'conflict');
     CREATE TABLE last_seen (number INTEGER PRIMARY KEY, at TEXT NOT NULL, body TEXT NOT NULL)
     """,
+    # What agents are told of Issues, until they have said that they saw it; `rollcage.core.issues.notify`.
+    """
+    CREATE TABLE notification (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        agent TEXT NOT NULL,
+        issue INTEGER,
+        reason TEXT NOT NULL,
+        text TEXT NOT NULL,
+        sender TEXT NOT NULL,
+        created TEXT NOT NULL,
+        state TEXT NOT NULL,
+        tries INTEGER NOT NULL DEFAULT 0,
+        last_sent TEXT,
+        ended TEXT
+    );
+    CREATE INDEX notification_open ON notification (agent, issue, reason) WHERE state IN ('new', 'sent')
+    """,
 )

@@ -28,6 +28,7 @@ from .errors import (
 from .issue import FIELDS, Issue
 from .labels import group_of, in_step
 from .merge import Change, Conflicting, Wanted, merge_lines, plan, same_text, wanted_of
+from .notify import queue_about, queue_released
 from .records import fields_of
 from .scope import check_write
 from .steps import Step, put_back, steps
@@ -306,6 +307,8 @@ def _record(desk: Desk, goal: Goal, first: Issue, current: Issue, token: int) ->
             after={name: after[name] for name in changed},
             token=token,
         )
+        queue_about(desk, first, current)
+    queue_released(desk, first, current)
 
 
 def _conflict(

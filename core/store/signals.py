@@ -107,6 +107,16 @@ class Signals:
             ).fetchall()
         return [signal for signal in map(_read, reversed(rows)) if signal is not None]
 
+    def said(self, agent: str, beginning: str, after: int, limit: int = 1_000) -> list[tuple[int, str]]:
+        """Return the messages of ``agent`` behind place ``after`` that begin so, in order: place and cleaned text."""
+        with self._connections.reading() as connection:
+            rows = connection.execute(
+                f"SELECT seq, substr(text, 1, {LONGEST_TEXT}) FROM signal"  # noqa: S608 - a constant
+                " WHERE agent = ? AND kind = 'message' AND seq > ? AND substr(text, 1, ?) = ? ORDER BY seq LIMIT ?",
+                (agent, after, len(beginning), beginning, limit),
+            ).fetchall()
+        return [(seq, clean_lines(str(text or ""))) for seq, text in rows]
+
     def positions(self, agent: str) -> dict[tuple[SignalKind, str], int]:
         """Return the place of the newest metric, data or state signal of ``agent``, by kind and name. Cheap."""
         with self._connections.reading() as connection:
