@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ import requests
 from github import Auth, Github, GithubException
 
 from ..clock import Clock
+from ..errors import StoreError
 from .app_token import API_VERSION, TIMEOUT_S
 from .credentials import Credential
 from .errors import OutcomeUnknownError, TrackerError, TrackerLimitError, TrackerOfflineError
@@ -30,7 +32,7 @@ from .github_retry import (
     read_answer,
     refusal,
 )
-from .limiter import PATIENCE_S, READ, Cost, Limiter, Slot
+from .limiter import PATIENCE_S, READ, Cost, Limiter, Slot, Told
 
 T = TypeVar("T")
 PER_PAGE = 100
@@ -173,7 +175,7 @@ class GitHubClient:
         except TrackerError:
             raise
         except BaseException:  # a defect, or an interrupt: whether it was sent is not known
-            self.limiter.settle(slot)
+            self._settle(slot)
             raise
         if answer.status == 401 and self.credential.renew(self._own.token):
             # A 401 was not carried out, so that even a write may be sent again with a token that is good.
@@ -189,7 +191,7 @@ class GitHubClient:
         try:
             self._own.token = self.credential.token()
         except TrackerError:
-            self.limiter.settle(slot, sent=False)
+            self._settle(slot, sent=False)
             raise
         try:
             status, answered, text = client.requester.requestJson(
@@ -200,19 +202,32 @@ class GitHubClient:
                 input=dict(request.body) if request.body is not None else None,
             )
         except StrayAnswerError as stray:
-            self.limiter.settle(slot, reached=True)
+            self._settle(slot, reached=True)
             return Answer(stray.status, {}, None)
         except requests.RequestException as error:
             unsent = never_sent(error)
-            self.limiter.settle(slot, sent=not unsent, reached=False)
+            self._settle(slot, sent=not unsent, reached=False)
             self._failed(request, in_words(error), unsent=unsent)
         except (GithubException, ValueError, RuntimeError, AssertionError, UnicodeError) as error:
             # PyGithub chokes on what no GitHub answers: headers that are no numbers, half a JSON.
-            self.limiter.settle(slot, reached=False)
+            self._settle(slot, reached=False)
             self._failed(request, f"its answer cannot be read ({type(error).__name__})", unsent=False)
         answer = read_answer(status, answered, text)
-        self.limiter.settle(slot, answer.told, free=status == 304, reached=status < 500)
+        self._settle(slot, answer.told, free=status == 304, reached=status < 500)
         return answer
+
+    def _settle(
+        self,
+        slot: Slot,
+        told: Told | None = None,
+        *,
+        sent: bool = True,
+        free: bool = False,
+        reached: bool | None = None,
+    ) -> None:
+        """Tell the limiter; where that cannot be written now (a full disk), the answer that is in hand counts more."""
+        with suppress(StoreError):
+            self.limiter.settle(slot, told, sent=sent, free=free, reached=reached)
 
     def _judged(self, request: Request, answer: Answer) -> Answer:
         status = answer.status

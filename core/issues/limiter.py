@@ -56,6 +56,8 @@ CALM_S = 600.0
 """So long after a pause the next one counts as a first one again."""
 FLIGHT_S = 90.0
 """A request that is out for longer was lost with its process: its time-out is shorter."""
+CROWD, CROWD_S = 90, 0.05
+"""At most so many are under way at once, of GitHub's 100; who has to wait for that looks again so often."""
 SAME_WINDOW_S = 60.0
 """GitHub tells one and the same reset a second earlier or later; a new window ends much later."""
 _MINUTE, _HOUR = 60, 3600
@@ -155,9 +157,10 @@ class Limiter:
                     "excluded.requests, points = points + excluded.points, creations = creations + excluded.creations",
                     (width, int(at // width), cost.requests, cost.points, cost.creations),
                 )
+            under_way = connection.execute("SELECT COUNT(*) FROM flight WHERE at <= ?", (at,)).fetchone()[0]
             flight = connection.execute("INSERT INTO flight (at, requests) VALUES (?, ?)", (at, cost.requests))
             assert flight.lastrowid is not None
-            return Slot(flight.lastrowid, max(at - now, 0.0), at, cost)
+            return Slot(flight.lastrowid, max(at - now, CROWD_S if under_way >= CROWD else 0.0), at, cost)
 
     def enter(self, cost: Cost, leave: threading.Event, longest: float = PATIENCE_S) -> Slot:
         """Book, and wait for the turn, ``longest`` seconds at most.
@@ -166,15 +169,23 @@ class Limiter:
         """
         deadline = self._clock.boot() + longest
         slot = self.reserve(cost, longest)
-        while slot.wait > 0:
-            if self._clock.wait(leave, slot.wait):
+        wait = slot.wait
+        while wait > 0:
+            if self._clock.wait(leave, wait):
                 self.settle(slot, sent=False)
                 raise TrackerOfflineError("the tracker was closed while it waited for its turn")
-            if not self._held_up(slot):
+            paused, ahead = self._before(slot)
+            if paused:  # all were asked to meanwhile: what was booked is given back, and asked for again
+                self.settle(slot, sent=False)
+                slot = self.reserve(cost, max(deadline - self._clock.boot(), 0.0))
+                wait = slot.wait
+            elif ahead < CROWD:
                 break
-            # All were asked to pause meanwhile: what was booked is given back, and asked for again.
-            self.settle(slot, sent=False)
-            slot = self.reserve(cost, max(deadline - self._clock.boot(), 0.0))
+            elif self._clock.boot() < deadline:
+                wait = CROWD_S
+            else:
+                self.settle(slot, sent=False)
+                raise TrackerLimitError(f"{ahead:,} requests with this token are under way; GitHub takes no more", 1.0)
         return slot
 
     def settle(
@@ -363,9 +374,12 @@ class Limiter:
                     at, settled = float(cell * width), False
         return at
 
-    def _held_up(self, slot: Slot) -> bool:
-        with self._looking() as (_, now, state):
-            return state.paused > max(now, slot.at)
+    def _before(self, slot: Slot) -> tuple[bool, int]:
+        """Return whether all must pause now, and how many requests that were booked earlier are still under way."""
+        with self._looking() as (connection, now, state):
+            query = "SELECT COUNT(*) FROM flight WHERE at >= ? AND (at < ? OR (at = ? AND id < ?))"
+            ahead = connection.execute(query, (now - FLIGHT_S, slot.at, slot.at, slot.id)).fetchone()[0]
+            return state.paused > max(now, slot.at), int(ahead)
 
     def _why(self, now: float, state: _State, at: float) -> str:
         seconds = f"{ceil(at - now):,} s"

@@ -15,6 +15,7 @@ import pytest
 
 from rollcage.core.clock import Clock
 from rollcage.core.config import TrackerSettings
+from rollcage.core.errors import StoreError
 from rollcage.core.issues.claims import GitClaims
 from rollcage.core.issues.credentials import APP_ID, APP_INSTALLATION, APP_KEY
 from rollcage.core.issues.errors import (
@@ -310,6 +311,17 @@ def test_a_renamed_repository_is_told_and_its_pages_are_not_read_without_their_q
             call()
         assert 300 < refused.value.status < 400
     assert github.proxy.asked(path="/repositories/") == []
+
+
+def test_an_answer_in_hand_counts_though_the_limits_cannot_be_written_down(
+    tracker: GitHubTracker, github: GitHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*given: object, **more: object) -> None:
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(tracker.client.limiter, "settle", full)
+    assert tracker.create(Draft("one")).number == 1
+    assert len(github.issues()) == 1
 
 
 # -- limits

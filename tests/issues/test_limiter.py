@@ -130,6 +130,23 @@ def test_a_pause_that_comes_while_one_waits_counts_for_the_waiting_too(file: Pat
     assert limiter.budget().points_per_minute == 0  # what was booked is given back
 
 
+def test_only_so_many_are_under_way_at_once_and_the_next_goes_in_its_turn(file: Path, clock: ManualClock) -> None:
+    limiter = Limiter(file, clock)
+    out = [limiter.enter(READ, threading.Event()) for _ in range(90)]
+    with pytest.raises(TrackerLimitError, match="90 requests with this token are under way"):
+        limiter.enter(READ, threading.Event(), 2.0)
+
+    class OneComesBack(ManualClock):
+        def wait(self, event: threading.Event, timeout: float) -> bool:
+            limiter.settle(out.pop())
+            return super().wait(event, timeout)
+
+    waiting = OneComesBack()
+    waiting.advance(clock.boot() - waiting.boot())
+    assert Limiter(file, waiting).enter(READ, threading.Event()).wait > 0
+    assert len(out) == 89
+
+
 def test_what_the_server_says_is_left_counts_those_still_on_their_way(file: Path, clock: ManualClock) -> None:
     limiter = Limiter(file, clock)
     limiter.settle(limiter.reserve(READ), Told(remaining=3, limit=5000, seconds=600))
