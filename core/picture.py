@@ -20,6 +20,7 @@ from .detect.bands import band_of
 from .detect.behaviour import SAMPLED
 from .detect.incidents import is_unresolved
 from .detect.rules import rules
+from .issues.glance import TrackerGlance
 from .model import (
     ENDED_STATES,
     EVERYBODY,
@@ -72,6 +73,7 @@ class Picture:
         self._held: tuple[Lease, ...] = ()
         self._held_at = 0.0
         self._cycles: tuple[tuple[str, ...], ...] = ()
+        self._tracker = TrackerGlance(view.settings.tracker, view.paths, clock)
 
     def read(self, *, name: str, path: str, head: str, engine: EngineView, warnings: tuple[str, ...] = ()) -> Board:
         """Return everything that a console shows. Reads only; what is of ``state.db`` is of one moment.
@@ -111,6 +113,7 @@ class Picture:
             needs_you=sum(_needs_you(incident) for incident in trouble),
             warnings=warnings,
             stage_order=tuple(view.settings.stages),
+            tracker=self._tracker.read(),
             transitions={status.name: self._measured[status.name].changes for status in statuses},
         )
 
