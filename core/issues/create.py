@@ -74,8 +74,8 @@ def create_draft(desk: Desk, draft: Draft, intent_id: str) -> CreateResult:
         raise UsageError(f"the body has {len(draft.body):,} characters; allowed: at most {room_for_mark():,}")
     with desk.hold([f"issue-create/{its_identity}"]) as holds:
         intent = Intent(intent_id, its_identity, draft, desk.holder, SENT, desk.clock.now())
-        if isinstance(desk.tracker, LocalTracker):
-            return _at_once(desk, desk.tracker, intent, holds)
+        if desk.local is not None:
+            return _at_once(desk, desk.local, intent, holds)
         return _Creation(desk, intent, holds).done()
 
 
@@ -138,7 +138,7 @@ class _Creation:
     def _send(self, *, again: bool) -> Issue | None:
         """Send the request; return what came of it, ``None``: nobody knows."""
         draft = self._intent.draft
-        self._holds.renew([self._name])
+        self._holds.renew()
         try:
             return self._desk.tracker.create(replace(draft, body=marked(draft.body, self._intent.id)))
         except OutcomeUnknownError:
@@ -156,7 +156,7 @@ class _Creation:
         for delay in looks:
             if delay:
                 self._desk.clock.wait(threading.Event(), delay)
-            self._holds.renew([self._name])
+            self._holds.renew()
             try:
                 found = self._with_mark()
             except TrackerError:
@@ -186,7 +186,7 @@ class _Creation:
         for delay in LOOKS[:-1]:
             if delay:
                 desk.clock.wait(threading.Event(), delay)
-            self._holds.renew([self._name])
+            self._holds.renew()
             try:
                 current = desk.tracker.get(issue.number)
                 missing = plan(fields_of(current), current, wanted)
@@ -194,7 +194,7 @@ class _Creation:
                     self._record(current)
                     return current
                 problem = None
-                for step in steps(current, missing):
+                for step in steps(issue.number, missing):
                     step.do(desk.tracker)
             except TrackerError as error:
                 problem = error
@@ -230,7 +230,7 @@ def recover_creations(desk: Desk) -> int:
     that are too young to tell. Raises TrackerError."""
     left = 0
     for intent in desk.records.intents():
-        old = desk.clock.now() - intent.since > timedelta(seconds=2 * sum(LOOKS))
+        old = _is_old(desk, intent)
         try:
             with desk.hold([f"issue-create/{intent.identity}"], wait=0) as holds:
                 now = {known.id: known for known in desk.records.intents(intent.identity)}[intent.id]
@@ -247,6 +247,25 @@ def recover_creations(desk: Desk) -> int:
         except LeaseError:
             left += 1  # its process lives
     return left
+
+
+def undo_creation(desk: Desk, intent_id: str, its_identity: str) -> None:
+    """Close what came of the intent, if anything did. Raises TrackerError, LeaseError."""
+    with desk.hold([f"issue-create/{its_identity}"]) as holds:
+        intent = desk.records.intent(intent_id)
+        if intent is not None and intent.state == SENT:
+            _Creation(desk, intent, holds).recover(LOOKS[:1] if _is_old(desk, intent) else LOOKS)
+            intent = desk.records.intent(intent_id)
+    if intent is None or intent.state != DONE or intent.number is None:
+        return
+    issue = _fresh(desk, intent.number)
+    if issue is not None and issue.state == "open":
+        withdraw(desk, issue, "the batch that created it failed")
+
+
+def _is_old(desk: Desk, intent: Intent) -> bool:
+    """Tell whether a request of it must be in the lists by now, if it came through."""
+    return desk.clock.now() - intent.since > timedelta(seconds=2 * sum(LOOKS))
 
 
 def heal_twins(desk: Desk) -> list[int]:

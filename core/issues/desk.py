@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ..clock import Clock
@@ -43,10 +43,10 @@ class Holds:
         """Return the fencing token of the lease ``name``."""
         return self._held[name].token
 
-    def renew(self, names: Sequence[str]) -> None:
-        """Give the leases their whole time again. Raises LostLeaseError: then nothing may be written any more."""
-        for name in names:
-            self._held[name] = self._leases.renew(self._held[name])
+    def renew(self) -> None:
+        """Give all of them their whole time again. Raises LostLeaseError: then nothing may be written any more."""
+        for name, lease in self._held.items():
+            self._held[name] = self._leases.renew(lease)
 
     def with_(self, more: Sequence[HeldLease]) -> Holds:
         """Return these and ``more``."""
@@ -74,9 +74,15 @@ class Desk:
     connections: Connections | None = field(default=None, repr=False)
 
     @property
+    def local(self) -> LocalTracker | None:
+        """The tracker, where its Issues lie beside the records: then both are written in one transaction."""
+        there = self.tracker
+        return there if isinstance(there, LocalTracker) and self.records.lies_in(there.connections) else None
+
+    @property
     def is_local(self) -> bool:
-        """Whether the Issues lie beside the records: then what is written within `together` is one transaction."""
-        return isinstance(self.tracker, LocalTracker)
+        """Whether the Issues lie beside the records."""
+        return self.local is not None
 
     @contextmanager
     def hold(self, names: Sequence[str], wait: float = WAIT) -> Iterator[Holds]:
@@ -107,13 +113,24 @@ class Desk:
         highest ones seen; elsewhere the leases are renewed just before. Raises LostLeaseError.
         """
         if not self.is_local:
-            holds.renew(names)
+            holds.renew()
             yield
             return
+        with self.recording(holds, names):
+            yield
+
+    @contextmanager
+    def recording(self, holds: Holds, names: Sequence[str]) -> Iterator[None]:
+        """Let the records within be written in one transaction, and only while no later holder wrote any."""
         with self.records.connected() as connection:
             for name in names:
-                accept(connection, name, holds.token(name))
+                if name in holds:
+                    accept(connection, name, holds.token(name))
             yield
+
+    def holding(self, holds: Holds) -> Desk:
+        """Return the desk at which ``holds`` are held already: what is done there takes them as its own."""
+        return replace(self, held=holds)
 
     def close(self) -> None:
         """Close the tracker, the leases and the records."""
@@ -141,6 +158,10 @@ def open_desk(
         leases = open_leases(settings.coordination, paths, clock)
         tracker = _tracker(settings, paths, clock, connections, holder)
         desk = Desk(tracker, leases, records, clock, holder, scope, _given(leases, os.environ), connections)
+        if records.has_unfinished():
+            from .batch import recover  # only then: it needs all there is
+
+            recover(desk)
     except BaseException:
         if leases is not None:
             leases.close()

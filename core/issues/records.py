@@ -69,6 +69,10 @@ class Records(Audit):
         """Take the connections of `rollcage.core.issues.local.open_connections`, whose owner closes them."""
         self._connections, self.clock = connections, clock
 
+    def lies_in(self, connections: Connections) -> bool:
+        """Tell whether the records are written in the transactions of ``connections``."""
+        return self._connections is connections
+
     def connected(self) -> AbstractContextManager[sqlite3.Connection]:
         """Write all within or nothing, as `transaction` does; gives the connection, for fence and journal."""
         return self._connections.transaction()
@@ -76,6 +80,15 @@ class Records(Audit):
     def reading(self) -> AbstractContextManager[sqlite3.Connection]:
         """Give the connection to read from."""
         return self._connections.reading()
+
+    def has_unfinished(self) -> bool:
+        """Tell whether a batch or a creation was begun and not brought to its end yet."""
+        with self._connections.reading() as connection:
+            query = (
+                "SELECT EXISTS (SELECT 1 FROM batch WHERE state IN ('running', 'undoing'))"
+                " OR EXISTS (SELECT 1 FROM intent WHERE state = 'sent')"
+            )
+            return bool(connection.execute(query).fetchone()[0])
 
     # Versions.
 

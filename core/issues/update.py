@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from ..errors import LeaseError, RollcageError, UsageError
@@ -31,8 +31,7 @@ from .merge import Change, Conflicting, Wanted, merge_lines, plan, same_text, wa
 from .notify import queue_about, queue_released
 from .records import fields_of
 from .scope import check_write
-from .steps import Step, put_back, steps
-from .tracker import Tracker
+from .steps import Inverse, change_back, instead, inverse_of, steps
 from .values import check_number
 
 ATTEMPTS = 5
@@ -125,22 +124,37 @@ class Merging(Goal):
 
 def change_issue(desk: Desk, number: int, goal: Goal) -> UpdateResult:
     """Bring the Issue to ``goal`` under its lease. Raises as `update_issue_with_optimistic_lock` does."""
-    name = f"issue/{number}"
-    with desk.hold([name]) as holds:
+    with desk.hold([f"issue/{number}"]) as holds:
         try:
-            return _at_once(desk, number, goal, holds) if desk.is_local else _remotely(desk, number, goal, holds)
+            return bring(desk, number, goal, holds)
         except ConcurrencyConflictError as conflict:
-            desk.records.wrote(
-                desk.holder,
-                goal.what,
-                f"issue {number}",
-                before=conflict.theirs,
-                after=conflict.ours,
-                token=holds.token(name),
-                why=str(conflict),
-                outcome="persistent_conflict",
-            )
+            escalate(desk, number, goal.what, conflict, holds)
             raise
+
+
+def bring(desk: Desk, number: int, goal: Goal, holds: Holds, journal: Journal | None = None) -> UpdateResult:
+    """Bring the Issue to ``goal`` under leases that are held; ``journal`` is told of each change before it is sent."""
+    if desk.is_local:
+        return _at_once(desk, number, goal, holds)
+    return _remotely(desk, number, goal, holds, journal)
+
+
+def escalate(desk: Desk, number: int, what: str, conflict: ConcurrencyConflictError, holds: Holds) -> None:
+    """Write down that a human has to choose, with both values."""
+    desk.records.wrote(
+        desk.holder,
+        what,
+        f"issue {number}",
+        before=conflict.theirs,
+        after=conflict.ours,
+        token=holds.token(f"issue/{number}"),
+        why=str(conflict),
+        outcome="persistent_conflict",
+    )
+
+
+Journal = Callable[[Inverse], None]
+"""Writes down, durably, how to undo what is about to be sent."""
 
 
 def _at_once(desk: Desk, number: int, goal: Goal, holds: Holds) -> UpdateResult:
@@ -155,16 +169,16 @@ def _at_once(desk: Desk, number: int, goal: Goal, holds: Holds) -> UpdateResult:
         if not change:
             return UpdateResult(desk.records.saw(current), updated=False, attempt=1)
         check_scope(desk, goal.what, current, change)
-        for step in steps(current, change):
+        for step in steps(number, change):
             step.do(desk.tracker)
         after = desk.tracker.get(number)
         _record(desk, goal, current, after, token)
     return UpdateResult(after, updated=True, attempt=1)
 
 
-def _remotely(desk: Desk, number: int, goal: Goal, holds: Holds) -> UpdateResult:
+def _remotely(desk: Desk, number: int, goal: Goal, holds: Holds, journal: Journal | None = None) -> UpdateResult:
     """Do it by single requests, each under a lease that was just renewed, and look whether it is there."""
-    work = _Work(desk, number, holds)
+    work = _Work(desk, number, holds, journal)
     try:
         first, current = work.bring_to(goal)
     except Conflicting as conflict:
@@ -172,7 +186,7 @@ def _remotely(desk: Desk, number: int, goal: Goal, holds: Holds) -> UpdateResult
         raise _conflict(number, goal, conflict.names, desk.tracker.get(number), left, conflict.theirs) from None
     except RollcageError as error:
         if not work.done and isinstance(error, _PLAIN):
-            raise
+            raise  # nothing was sent
         left = work.undo()
         if isinstance(error, ConcurrencyConflictError) and not left:
             raise
@@ -190,10 +204,12 @@ _PLAIN = (TrackerOfflineError, TrackerLimitError, UsageError, ScopeViolationErro
 class _Work:
     """An update of an Issue elsewhere, under way."""
 
-    def __init__(self, desk: Desk, number: int, holds: Holds) -> None:
-        self._desk, self._number, self._holds = desk, number, holds
-        self.done: list[Step] = []
+    def __init__(self, desk: Desk, number: int, holds: Holds, journal: Journal | None) -> None:
+        self._desk, self._number, self._holds, self._journal = desk, number, holds, journal
         self.attempt = 0
+        self.done: list[str] = []
+        """What was sent, for people."""
+        self._inverses: list[Inverse] = []
 
     def bring_to(self, goal: Goal) -> tuple[Issue, Issue]:
         """Write until a fresh read is as ``goal`` wants it; return the first and the last read."""
@@ -208,29 +224,33 @@ class _Work:
                 if not (change := goal.plan(current, written=True)):
                     break
             check_scope(self._desk, goal.what, current, change)
+            self._note(inverse_of(current, change))
             self.attempt += 1
-            doubt = self._write(current, change)
+            doubt = self._write(change)
             if change.body is not None:
                 self._look_who_else_wrote(current.body, change.body, goal)
             current = tracker.get(self._number)
         return first, current
 
+    def _note(self, inverse: Inverse) -> None:
+        if self._journal is not None:
+            self._journal(inverse)
+        self._inverses.append(inverse)
+
     def _pause(self) -> None:
         delay = min(MAX_DELAY, BASE_DELAY * 2 ** (self.attempt - 1))
         self._desk.clock.wait(threading.Event(), random.uniform(0, delay))  # noqa: S311 - no secret
 
-    def _write(self, current: Issue, change: Change) -> TrackerError | None:
+    def _write(self, change: Change) -> TrackerError | None:
         """Do the steps; return the error of one of which nobody knows whether it was done: the next look tells."""
-        for step in steps(current, change):
-            self._holds.renew([f"issue/{self._number}"])
-            self.done.append(step)
+        for step in steps(self._number, change):
+            self._holds.renew()
             try:
                 step.do(self._desk.tracker)
             except OutcomeUnknownError as error:
+                self.done.append(step.says)
                 return error
-            except TrackerError:
-                self.done.pop()
-                raise
+            self.done.append(step.says)
         return None
 
     def _look_who_else_wrote(self, before: str, ours: str, goal: Goal) -> None:
@@ -244,40 +264,21 @@ class _Work:
         theirs = edits[mine + 1].body
         if theirs is None or _is(theirs, before):
             return
+        self._note(instead(self._number, ours, theirs))
         merged = merge_lines(before, ours, theirs)
-        if merged is not None:
-            goal.merge_body(ours, merged)
-            return
-        number = self._number
-
-        def back(tracker: Tracker) -> None:
-            put_back(tracker, number, {"body": ours}, {"body": theirs})
-
-        self.done.append(Step("body written over somebody's", back, back))
-        raise Conflicting(("body",), {"body": theirs})
+        if merged is None:
+            raise Conflicting(("body",), {"body": theirs})
+        goal.merge_body(ours, merged)
 
     def undo(self) -> tuple[str, ...]:
-        """Undo what was done, the last first; return what could not be undone."""
-        left: list[str] = []
-        for step in reversed(self.done):
-            try:
-                self._holds.renew([f"issue/{self._number}"])
-                undo_step(self._desk, step)
-            except RollcageError:
-                left.append(step.says)
-        self.done.clear()
-        return tuple(left)
-
-
-def undo_step(desk: Desk, step: Step) -> None:
-    """Undo ``step``; a lost answer is no answer: it is asked again. Raises TrackerError."""
-    for attempt in range(1, ATTEMPTS):
+        """Undo what was done; return what was sent and could not be undone."""
+        if not self.done:
+            return ()
         try:
-            step.undo(desk.tracker)
-            return
-        except OutcomeUnknownError:
-            desk.clock.wait(threading.Event(), min(MAX_DELAY, BASE_DELAY * 2 ** (attempt - 1)))
-    step.undo(desk.tracker)
+            change_back(self._desk, self._inverses, self._holds)
+        except RollcageError:
+            return tuple(self.done)
+        return ()
 
 
 def check_scope(desk: Desk, kind: str, current: Issue, change: Change) -> None:

@@ -172,7 +172,7 @@ def test_a_desk_is_opened_by_the_settings(tmp_path: Path, clock: ManualClock) ->
     with desk.hold(["issue/1"]) as held:
         assert held.token("issue/1") > 0
         assert [lease.name for lease in desk.leases.list()] == ["issue/1"]
-        held.renew(["issue/1"])
+        held.renew()
     assert desk.leases.list() == []
     desk.close()
     with pytest.raises(StoreError, match="closed"):

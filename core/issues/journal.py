@@ -1,0 +1,137 @@
+"""The journal of batches in ``issues.db``: what a batch is about to do, and how to undo it, before it is done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .records import Records
+
+RUNNING, UNDOING, DONE, UNDONE, LEFT = "running", "undoing", "done", "undone", "left"
+"""Of a batch; the last three are its ends. ``left``: something of it could not be undone and stands."""
+PLANNED, BEGUN = "planned", "begun"
+"""Of a step, beside done, undone and left. planned: nothing of it was sent."""
+KEPT = 2_000
+"""So many batches that came to an end are remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation of a batch: create, update, comment, label or close."""
+
+    id: str
+    op: str
+    args: Mapping[str, Any]
+    """create: title, body, labels, assignees; update: number, set, expect; comment: number, body; label: number, add,
+    remove; close: number."""
+    after: tuple[str, ...] = ()
+    """The ids of those that must be done before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An operation as the journal has it."""
+
+    position: int
+    operation: Operation
+    state: str
+    inverse: tuple[Mapping[str, Any], ...]
+    """What undoes it, to be done from the last on; each is idempotent."""
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch as the journal has it, its operations in the order in which they are done."""
+
+    id: str
+    holder: str
+    state: str
+    entries: tuple[Entry, ...]
+
+
+def begin(records: Records, name: str, holder: str, operations: Sequence[Operation], state: str = RUNNING) -> None:
+    """Write down a batch of which nothing is done yet, or, with ``state`` done, one that is done whole."""
+    step = PLANNED if state == RUNNING else state
+    with records.connected() as connection:
+        connection.execute(
+            "INSERT INTO batch (id, holder, since, state) VALUES (?, ?, ?, ?)", (name, holder, records.now(), state)
+        )
+        connection.executemany(
+            "INSERT INTO batch_step (batch, position, operation, state) VALUES (?, ?, ?, ?)",
+            [(name, position, _text(operation), step) for position, operation in enumerate(operations)],
+        )
+        connection.execute(
+            "DELETE FROM batch_step WHERE batch IN (SELECT id FROM batch WHERE state IN ('done', 'undone') AND seq <="
+            " (SELECT MAX(seq) FROM batch) - ?)",
+            (KEPT,),
+        )
+        connection.execute(
+            "DELETE FROM batch WHERE state IN ('done', 'undone') AND seq <= (SELECT MAX(seq) FROM batch) - ?", (KEPT,)
+        )
+
+
+def begun(records: Records, name: str, position: int, inverse: Mapping[str, Any]) -> None:
+    """Write down how to undo what is about to be sent; of one operation several can come."""
+    with records.connected() as connection:
+        row = connection.execute(
+            "SELECT inverse FROM batch_step WHERE batch = ? AND position = ?", (name, position)
+        ).fetchone()
+        known = json.loads(row[0]) if row[0] else []
+        connection.execute(
+            "UPDATE batch_step SET state = 'begun', inverse = ? WHERE batch = ? AND position = ?",
+            (json.dumps([*known, inverse]), name, position),
+        )
+
+
+def ended(records: Records, name: str, position: int, state: str, note: str = "") -> None:
+    """Write down that an operation is done, undone or left."""
+    with records.connected() as connection:
+        connection.execute(
+            "UPDATE batch_step SET state = ?, note = ? WHERE batch = ? AND position = ?", (state, note, name, position)
+        )
+
+
+def become(records: Records, name: str, state: str) -> None:
+    """Write down what a batch is now."""
+    with records.connected() as connection:
+        connection.execute("UPDATE batch SET state = ? WHERE id = ?", (state, name))
+
+
+def forget(records: Records, name: str) -> None:
+    """Forget a batch of which nothing was sent."""
+    with records.connected() as connection:
+        connection.execute("DELETE FROM batch_step WHERE batch = ?", (name,))
+        connection.execute("DELETE FROM batch WHERE id = ?", (name,))
+
+
+def find(records: Records, name: str) -> Batch | None:
+    """Return the batch with this id; ``None``: it is not known (any more)."""
+    with records.reading() as connection:
+        row = connection.execute("SELECT holder, state FROM batch WHERE id = ?", (name,)).fetchone()
+        if row is None:
+            return None
+        steps = connection.execute(
+            "SELECT position, operation, state, inverse, note FROM batch_step WHERE batch = ? ORDER BY position",
+            (name,),
+        ).fetchall()
+    return Batch(name, row[0], row[1], tuple(_entry(step) for step in steps))
+
+
+def unfinished(records: Records) -> list[str]:
+    """Return the ids of the batches that did not come to an end yet, oldest first."""
+    with records.reading() as connection:
+        rows = connection.execute("SELECT id FROM batch WHERE state IN ('running', 'undoing') ORDER BY seq").fetchall()
+    return [row[0] for row in rows]
+
+
+def _text(operation: Operation) -> str:
+    return json.dumps([operation.id, operation.op, dict(operation.args), operation.after])
+
+
+def _entry(row: tuple[Any, ...]) -> Entry:
+    position, operation, state, inverse, note = row
+    name, kind, args, after = json.loads(operation)
+    return Entry(position, Operation(name, kind, args, tuple(after)), state, tuple(json.loads(inverse or "[]")), note)
