@@ -19,6 +19,7 @@ from .context import Context
 
 if TYPE_CHECKING:
     from ..core.config import CheckSettings
+    from ..core.coordination.redis_leases import RedisLeases
     from ..core.gitrepo.repository import Repository
     from ..core.trust import Trusted
 
@@ -47,6 +48,8 @@ _NETWORK_FUSE = {
     "fuse.juicefs",
 }
 _SPARE_BYTES = 1_000_000_000
+_CLOCKS_APART = 5.0
+"""Seconds."""
 
 
 class Status(StrEnum):
@@ -245,9 +248,43 @@ def _settings(context: Context) -> tuple[Trusted | None, list[Found]]:
 
 
 def _coordination(context: Context) -> Iterator[Found]:
-    held = context.leases.list()
+    leases = context.leases
+    held = leases.list()
     engine = context.engine()
-    yield Found("coordination", Status.OK, f"embedded, {len(held)} locks held; engine: {engine or 'none runs'}")
+    kind = "embedded" if leases is context.own_leases else "redis"
+    yield Found("coordination", Status.OK, f"{kind}, {len(held)} locks held; engine: {engine or 'none runs'}")
+    if kind == "redis":
+        from ..core.coordination.redis_leases import RedisLeases
+
+        assert isinstance(leases, RedisLeases)
+        yield from _redis(leases, context)
+
+
+def _redis(leases: RedisLeases, context: Context) -> Iterator[Found]:
+    from ..core.coordination.redis_connection import OLDEST
+    from ..core.coordination.redis_health import examine as ask
+
+    health, name = ask(leases.server, context.clock), "redis"
+    ahead = f"{abs(health.clock_ahead):.1f} s {'ahead of' if health.clock_ahead > 0 else 'behind'} this machine's"
+    detail = f"{leases.server.shown}, version {health.version}, namespace {leases.namespace}; its clock is {ahead}"
+    yield Found(name, Status.OK, detail)
+    if not health.is_new_enough:
+        oldest = ".".join(map(str, OLDEST))
+        yield Found(
+            name, Status.FAULT, f"version {health.version} is older than {oldest}", f"install {oldest} or newer"
+        )
+    if health.is_replica:
+        yield Found(name, Status.FAULT, "is a replica, which only reads", "name its primary as url: of coordination:")
+    if health.eviction != "noeviction":
+        status = Status.FAULT if health.is_limited else Status.WARNING
+        detail = f"may drop locks when its memory runs out (maxmemory-policy {health.eviction})"
+        yield Found(name, status, detail, "set maxmemory-policy noeviction, or use a server of its own for locks")
+    if health.keeps is False:
+        detail = "keeps nothing through its restart: locks held then are lost, and their holders told"
+        yield Found(name, Status.WARNING, detail, "set appendonly yes there")
+    if abs(health.clock_ahead) > _CLOCKS_APART:
+        detail = "its clock and this machine's disagree; locks go by its clock alone, but times are shown wrong"
+        yield Found(name, Status.WARNING, detail, "let both keep time, by NTP")
 
 
 def _branch(context: Context) -> Iterator[Found]:

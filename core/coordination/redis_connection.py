@@ -26,6 +26,9 @@ COMMAND_TIMEOUT = 2.0
 OLDEST = (6, 0)
 """Of a server: it waits for fractions of a second, and copies what a script did rather than the script."""
 
+PASSWORD = "REDISCLI_AUTH"  # noqa: S105 - the name of a variable
+"""Holds the password where the address names none, as for redis-cli."""
+
 _ALLOWED = "redis://[[USER]:PASSWORD@]HOST[:PORT][/DB], rediss://... (TLS), unix://[[USER]:PASSWORD@]/PATH[?db=N]"
 _OPTIONS = ("db", "namespace", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs")
 
@@ -68,6 +71,8 @@ def parse_address(url: str) -> Address:
         options["username"] = unquote(parts.username)
     if parts.password:
         options["password"] = unquote(parts.password)
+    elif PASSWORD in os.environ:
+        options["password"] = os.environ[PASSWORD]
     if parts.scheme == "unix":
         if not parts.path.strip("/"):
             raise _wrong("names no path")

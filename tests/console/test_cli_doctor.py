@@ -10,6 +10,7 @@ import pytest
 from rollcage.console import examination
 from tests.conftest import git
 from tests.console.cli_support import Rollcage, runner
+from tests.coordination.redis_server import redis_server
 
 
 @pytest.fixture
@@ -125,3 +126,24 @@ def test_a_required_filter_without_its_program_is_a_fault_and_a_partial_clone_is
     git(repository, "config", "remote.origin.promisor", "true")
     assert faults(rollcage) == {}
     assert "partial clone" in rollcage("doctor").out
+
+
+def test_a_redis_server_that_may_lose_locks_is_a_fault(rollcage: Rollcage, repository: Path) -> None:
+    with redis_server() as server:
+        trusted(rollcage, repository, f"coordination: {{kind: redis, url: 'unix://{server.socket}'}}\n")
+        assert "redis" not in faults(rollcage)
+        said = [record for record in rollcage("doctor", "--json").records if record["name"] == "redis"]
+        root = git(repository, "rev-list", "--max-parents=0", "HEAD")
+        assert f"unix://{server.socket}?db=0, version 6." in said[0]["detail"]
+        assert f"namespace {root}; its clock is 0.0 s" in said[0]["detail"]
+        assert [record["mend"] for record in said[1:]] == ["set appendonly yes there"]
+        server.command("CONFIG SET maxmemory 100mb")
+        server.command("CONFIG SET maxmemory-policy allkeys-lru")
+        server.command("CONFIG SET appendonly yes")
+        assert "set maxmemory-policy noeviction" in faults(rollcage)["redis"]["mend"]
+        server.command("CONFIG SET maxmemory-policy noeviction")
+        server.command("REPLICAOF 127.0.0.1 1")
+        assert "only reads" in faults(rollcage)["redis"]["detail"]
+    found = faults(rollcage)["coordination"]["detail"]
+    assert "Redis server unix://" in found
+    assert "cannot be reached" in found
