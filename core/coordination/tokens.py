@@ -64,7 +64,8 @@ class Tokens:
         if counter is not None and counter[0] < counter[1] and self._is_reserved(counter[1]):
             return counter[1]
         floor = self._read_floor()
-        begin = floor[0] if floor else max(known, 1, counter[1] if counter else 1)
+        ends = [each for each in (floor and floor[0], counter and counter[1]) if each]
+        begin = max(ends or [known, 1])  # agents may write what is known from elsewhere: it counts if there is no other
         end = begin + BLOCK
         if end > HIGHEST:
             raise StoreError(f"{self._floor} says that all fencing tokens are used up; it is damaged: put it right")

@@ -49,6 +49,7 @@ _QUEUE = """
     ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11
 """
 _QUEUE_WITH_NOTHING = f"{_QUEUE} WHERE NOT EXISTS (SELECT 1 FROM lease WHERE session = ?6) RETURNING seq"  # noqa: S608
+_KEEP = "UPDATE waiter SET expires = ? WHERE seq = ? AND holder_id = ? AND bell = ? RETURNING seq"
 _LEAVE = "DELETE FROM waiter WHERE seq = ? AND holder_id = ? AND bell = ? RETURNING seq"
 
 
@@ -159,8 +160,12 @@ class Line:
             return True
         now = self._clock.boot()
         with self._table.file.snapshot() as connection:
-            leases, mine, _ = self._judge(connection, now)
-        return mine is None or self._fits(leases) or mine.expires < now + lease_table.WAITER_TTL * 0.75
+            leases, mine, ahead = self._judge(connection, now)
+        if mine is None:
+            return True
+        if mine.expires < now + lease_table.WAITER_TTL * 0.75:
+            self._table.file.write(_KEEP, (now + lease_table.WAITER_TTL, mine.seq, self._table.me, self._bell.number))
+        return self._fits(leases) and (ahead is None or self._wanted.permits > 1)
 
     def _look(self) -> HeldLease | None:
         """Take what is wanted if it can be had now; else keep a place in the queue.
@@ -176,11 +181,8 @@ class Line:
                 return self._grant(connection, leases)
             if self._bell is None:
                 return None
-            until = now + lease_table.WAITER_TTL
             if mine is None:
                 self._queue(connection, self._bell, now)
-            elif mine.expires < until - lease_table.WAITER_TTL / 4:
-                connection.execute("UPDATE waiter SET expires = ? WHERE seq = ?", (until, self._seq))
             if fits and self._wanted.permits > 1:
                 log = self._table.log(*self._table.living(connection))
                 if any(each.seq == self._seq and may_pass(log, each) for each in log.waitings):

@@ -279,7 +279,10 @@ class TestWaiting:
     def test_that_is_stopped_does_not_stop_the_others(self, backend: Backend) -> None:
         leases = backend.leases()
         held = leases.acquire("a", "test", ttl=60)
-        waiter = backend.process("leases.acquire('a', 'waiter', 1.0, 60.0); print('had', flush=True); sys.stdin.read()")
+        waiter = backend.process(
+            "from rollcage.core.coordination import lease_table\nlease_table.WAITER_TTL = 0.5  # of an embedded one\n"
+            "leases.acquire('a', 'waiter', 1.0, 60.0); print('had', flush=True); sys.stdin.read()"
+        )
         until_waiting(leases, 1)
         waiter.send_signal(signal.SIGSTOP)
         leases.release(held)
