@@ -18,7 +18,7 @@ from .leases import DeadlockError, HeldLease
 from .redis_connection import UnreachableError
 from .redis_scripts import ACQUIRE, LEAVE, LOOK, PASS
 from .redis_table import MICRO, RedisTable, micro
-from .waits import may_pass, refusal
+from .waits import passes, refusal
 
 SILENCE = 1.0
 """Seconds after which a waiter that does not say that it lives is passed over; it keeps its place a while longer."""
@@ -189,9 +189,8 @@ class Line:
                 told = ", ".join(f"{who} waits for {what}" for who, what in zip(circle[::2], circle[1::2], strict=True))
                 raise DeadlockError(f"lock {name!r}: to wait for it would close a circle: {told}", circle)
             return  # it was granted meanwhile, or refused: the next look tells
-        for waiting in log.waitings:
-            if waiting.permits > 1 and may_pass(log, waiting):  # of one permit nothing is free while somebody waits
-                self._table.run(PASS, waiting.name, waiting.seq, waiting.session)
+        for waiting in passes(log):
+            self._table.run(PASS, waiting.name, waiting.seq, waiting.session)
 
 
 def _pairs(flat: Sequence[Any]) -> dict[int, str]:

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ..text import clean
-from .leases import Waiting, WaitLog
+from .leases import Holding, Waiting, WaitLog
 
 MOST_CYCLES = 100
 """Circles that `cycles` returns at most: their number can grow with the factorial of that of the sessions."""
@@ -71,6 +71,19 @@ def may_pass(log: WaitLog, waiting: Waiting) -> bool:
         return False
     edges = _edges(log, fair)
     return any(_key(each) in fair.stuck and me in _reach(edges, _key(each)) for each in ahead)
+
+
+def passes(log: WaitLog) -> tuple[Waiting, ...]:
+    """Return who is to pass, one after the other, until queue order alone keeps nobody in a circle, as far as it fits.
+
+    Each is one that `may_pass` once those before it have passed: where one pass is enough, there is one.
+    """
+    found: list[Waiting] = []
+    while (waiting := next((each for each in log.waitings if may_pass(log, each)), None)) is not None:
+        found.append(waiting)
+        held = Holding(waiting.name, waiting.session, waiting.holder, 0, waiting.slots, waiting.permits)
+        log = WaitLog((*log.holdings, held), tuple(each for each in log.waitings if each != waiting))
+    return tuple(found)
 
 
 def deadlocked(log: WaitLog) -> frozenset[str]:

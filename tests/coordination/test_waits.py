@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollcage.core.coordination.leases import Holding, Waiting, WaitLog
-from rollcage.core.coordination.waits import cycles, deadlocked, may_pass, refusal, refusals
+from rollcage.core.coordination.waits import cycles, deadlocked, may_pass, passes, refusal, refusals
 
 
 def log(*events: str) -> WaitLog:
@@ -83,6 +83,7 @@ def test_soft() -> None:
     assert deadlocked(soft) == frozenset()
     assert cycles(soft) == [("E1", "a1", "D1", "a2", "E2", "a2", "D2", "a1", "E1")]
     assert [waiting.session for waiting in soft.waitings if may_pass(soft, waiting)] == ["d1", "d2"]
+    assert [waiting.session for waiting in passes(soft)] == ["d1"]
 
 
 def test_soft_2_one_passes_two() -> None:
@@ -100,6 +101,7 @@ def test_parallel_a_session_waits_in_several_threads() -> None:
     assert refusals(soft) == ()
     passing = [waiting for waiting in soft.waitings if may_pass(soft, waiting)]
     assert [waiting.session for waiting in passing] == ["d1"] * 3 + ["d2"] * 3
+    assert passes(soft) == tuple(passing[:3])
     two_left = WaitLog(soft.holdings, tuple(each for each in soft.waitings if each.seq != passing[0].seq))
     assert may_pass(two_left, passing[1])
 
