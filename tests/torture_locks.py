@@ -1,9 +1,10 @@
 """Locks under random work and random faults: ``python -m tests.torture_locks``, or ``make torture``.
 
 First trials of deadlock: a few sessions take random locks in random order, and a judge with a table of its own looks
-at every answer (`tests.coordination.deadlock_trials`). Then campaigns: processes at random work are killed, paused
-beyond the time of their leases, and what keeps the leases is locked, loses answers or all of its data; their histories
-are held against what a lock promises (`tests.coordination.campaign`). What fails is named by its seed:
+at every answer (`tests.coordination.deadlock_trials`). Then campaigns: processes at random work (with an odd seed one
+that makes circles of waiting) are killed, paused beyond the time of their leases, and what keeps the leases is locked,
+loses answers or all of its data; their histories are held against what a lock promises
+(`tests.coordination.campaign`). What fails is named by its seed:
 ``--backend B --trials 1 --seed S`` does that trial again, ``--campaigns 1 --trials 0 --seed S`` that campaign.
 """
 
@@ -58,7 +59,8 @@ def one_campaign(kind: str, seed: int) -> tuple[int, list[str]]:
     """Run one campaign; return how many leases were had, and what was wrong."""
     with kept(kind) as (keeper, folder):
         befalls = ["kill", "pause", *keeper.faults()]
-        ended = campaign.run(keeper, folder, seed, seconds=SECONDS, befalls=befalls)
+        plan = campaign.entangled(keeper, folder, seed, SECONDS) if seed % 2 else None
+        ended = campaign.run(keeper, folder, seed, seconds=SECONDS, befalls=befalls, plan=plan)
         had = sum(one.call == "acquire" and one.answer == "ok" for one in ended.history.operations)
         return had, ended.faults(keeper.slack)
 
@@ -86,7 +88,7 @@ def _told(counts: Counts) -> str:
     return (
         f"{counts.steps:,} steps; circles: {counts.circles:,} broken by a refusal, {counts.passes:,} by letting pass,"
         f" after {counts.slowest * 1_000:.0f} ms at most; endless waits {len(counts.endless)},"
-        f" wrong victims {len(counts.victims)}, wrong grants {len(counts.grants)}"
+        f" wrong victims {len(counts.victims)}, wrong grants {len(counts.grants)}; unanswered {counts.unanswered}"
     )
 
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tests.coordination import guarded, intervals, linearizable
+from tests.coordination import circles, guarded, intervals, linearizable
 from tests.coordination.history import History, now, read
 from tests.coordination.keepers import Keeper
 from tests.coordination.workload import Plan, argument
@@ -36,6 +36,7 @@ class Ended:
             *intervals.faults(self.history),
             *guarded.faults(self.writes),
             *linearizable.faults(self.history, slack),
+            *circles.faults(self.history),
         ]
 
 
@@ -83,7 +84,7 @@ def run(
                 _go(children[spare])
             elif fault == "pause":
                 children[process].send_signal(signal.SIGSTOP)
-                threading.Event().wait(base.ttl * chance.uniform(1, 6))
+                threading.Event().wait(min(base.ttl, 0.08) * chance.uniform(1, 6))
                 children[process].send_signal(signal.SIGCONT)
             elif fault != "kill" and (lost := keeper.befall(fault, chance)) is not None:
                 losses.append(lost)
@@ -95,6 +96,12 @@ def run(
         return Ended(history, file.writes(), befell)
     finally:
         file.close()
+
+
+def entangled(keeper: Keeper, folder: Path, seed: int, seconds: float) -> Plan:
+    """Return the plan for work that makes circles of waiting."""
+    locks = {f"lock {letter}": permits for letter, permits in zip("abcde", (1, 1, 1, 1, 2), strict=True)}
+    return Plan(keeper.kind, keeper.place, str(folder), "", seed, 3, seconds, locks, ttl=3, circles=True)
 
 
 def _start(plan: Plan) -> subprocess.Popen[str]:

@@ -57,6 +57,10 @@ class Operation:
     """As an acquire or a renewal answered."""
     together: bool = False
     """One of several taken at once: where they were refused, it may have been had for a while and been given back."""
+    holder: str = ""
+    """Who asked; in these tests one line of work."""
+    circle: tuple[str, ...] = ()
+    """Of a refusal: the circle that was told, holder, lock, holder, lock, ..."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +100,9 @@ class Recorded:
         session: str = "",
     ) -> HeldLease:
         """See `Leases.acquire`."""
-        told = {"names": [name], "ttl": ttl, "wait": wait, "permits": permits, "slots": slots}
+        told = {
+            "names": [name], "holder": holder, "ttl": ttl, "wait": wait, "permits": permits, "slots": slots,
+        }  # fmt: skip
 
         def work() -> HeldLease:
             return self.leases.acquire(name, holder, ttl=ttl, wait=wait, permits=permits, slots=slots, session=session)
@@ -107,7 +113,7 @@ class Recorded:
         self, names: Sequence[str], holder: str, ttl: float = 30.0, wait: float = 0.0, *, session: str = ""
     ) -> tuple[HeldLease, ...]:
         """See `Leases.acquire_all`."""
-        told = {"names": list(names), "ttl": ttl, "wait": wait, "together": True}
+        told = {"names": list(names), "holder": holder, "ttl": ttl, "wait": wait, "together": True}
 
         def work() -> tuple[HeldLease, ...]:
             return self.leases.acquire_all(names, holder, ttl=ttl, wait=wait, session=session)
@@ -155,7 +161,7 @@ class Recorded:
             self._write({"id": number, "returned": now(), "answer": "unknown"})
             raise
         except LeaseError as error:
-            circle = isinstance(error, DeadlockError)
+            circle = error.cycle if isinstance(error, DeadlockError) else ()
             self._write({"id": number, "returned": now(), "answer": "refused", "circle": circle})
             raise
         self._write({"id": number, "returned": now(), "answer": "ok", "given": given(found)})
@@ -198,4 +204,6 @@ def _operations(call: dict[str, Any], end: dict[str, Any]) -> Iterable[Operation
             call.get("ttl", 0.0),
             expires,
             call.get("together", False),
+            call.get("holder", ""),
+            tuple(end.get("circle", ())),
         )

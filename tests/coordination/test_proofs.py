@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.coordination import deadlock_trials
-from tests.coordination.campaign import LOCKS, Ended, run
+from tests.coordination import circles, deadlock_trials
+from tests.coordination.campaign import LOCKS, Ended, entangled, run
 from tests.coordination.guarded import Guarded
 from tests.coordination.keepers import KEEPERS, Keeper, keeper_of
 from tests.coordination.workload import Plan
@@ -107,4 +107,13 @@ class TestDeadlocks:
         counts = deadlock_trials.trials(keeper.leases, seeds)
         assert not counts.bad, "\n".join(counts.bad[:5])
         assert counts.trials == len(seeds)
+        assert counts.unanswered <= 2
         assert counts.circles > 10
+
+    def test_of_processes(self, keeper: Keeper, tmp_path: Path) -> None:
+        """Nobody waits without end, whoever is killed; who is refused was in a circle."""
+        seed = FIRST + 2
+        ended = run(keeper, tmp_path, seed, processes=2, befalls=["kill"], plan=entangled(keeper, tmp_path, seed, 1.5))
+        wrong = ended.faults(keeper.slack)
+        assert not wrong, f"seed {seed}: " + "\n".join(wrong[:5])
+        assert len(circles.refusals(ended.history)) >= 5

@@ -13,6 +13,7 @@ import signal
 import sqlite3
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -24,6 +25,9 @@ from rollcage.core.errors import LeaseError, StoreError
 from tests.coordination.guarded import Guarded, accept_all
 from tests.coordination.history import Recorded, now
 from tests.coordination.keepers import open_locks
+
+LONG = 60.0
+"""Seconds that who takes several locks waits for each: nobody should have to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,8 @@ class Plan:
     breaks: bool = True
     fenced: bool = True
     """The guarded file looks at the tokens."""
+    circles: bool = False
+    """Take several locks one by one, in any order, and wait for each: circles of waiting are sure to come."""
     wall_steps: bool = False
     """Its wall clock jumps by hours."""
 
@@ -80,7 +86,9 @@ def main(plan: Plan) -> None:
     until = now() + plan.seconds
     inside: dict[int, HeldLease] = {}
     threads = [
-        threading.Thread(target=_work, args=(plan, number, recorded, guarded, until, inside))
+        threading.Thread(
+            target=_entangle if plan.circles else _work, args=(plan, number, recorded, guarded, until, inside)
+        )
         for number in range(plan.threads)
     ]
     for thread in threads:
@@ -125,6 +133,27 @@ def _work(
                 continue
             finally:
                 del inside[number]
+
+
+def _entangle(
+    plan: Plan, number: int, locks: Recorded, guarded: Guarded, until: float, inside: dict[int, HeldLease]
+) -> None:
+    """Take some locks in any order and give them back, again and again; begin anew where a circle was in the way."""
+    chance = random.Random(f"{plan.seed} {plan.process} {number}")
+    who = f"{plan.process}/{number}"
+    while now() < until:
+        taken: list[HeldLease] = []
+        try:
+            for name in chance.sample(list(plan.locks), chance.randint(2, min(4, len(plan.locks)))):
+                permits = plan.locks[name]
+                slots = chance.randint(1, permits)
+                taken.append(locks.acquire(name, who, plan.ttl, LONG, permits=permits, slots=slots))
+                _rest(chance.choice([0, 0.001, 0.003]))
+        except (LeaseError, StoreError):
+            pass
+        for held in reversed(taken):
+            with suppress(LeaseError, StoreError):
+                locks.release(held)
 
 
 def _inside(plan: Plan, chance: random.Random, locks: Recorded, guarded: Guarded, held: HeldLease) -> None:
