@@ -29,6 +29,7 @@ _MODULES = {
     "replay": ("replay",),
     "signal": ("signal",),
     "lock": ("lock",),
+    "issue": ("issue", "issues"),
     "snapshot": ("snapshot",),
     "restore": ("restore",),
     "demo": ("demo",),

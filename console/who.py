@@ -20,6 +20,12 @@ def operator_name() -> str:
     return clean(f"{user}@{socket.gethostname()}", limit=100)
 
 
+def worker_name() -> str:
+    """Return who works here, as leases and records name them: the supervised agent, else ``user on host``."""
+    agent = clean(os.environ.get("ROLLCAGE_AGENT", ""), limit=100)
+    return agent or operator_name().replace("@", " on ", 1)
+
+
 def refuse_agents(store: Store, what: str) -> None:
     """Raise RefusedError, and record the attempt, where this process is supervised as an agent.
 
