@@ -15,7 +15,7 @@ from ..output import Column, write_json, write_line, write_list
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from ...core.model import Checkpoint, Signal
+    from ...core.model import Checkpoint, Lease, Signal
 
 EVERYTHING = 1_000_000_000
 """As a limit: all there are. Programs get all; people the newest `SCREENFUL`."""
@@ -51,21 +51,40 @@ def agents(context: Context, as_json: bool) -> int:
 @json_option()
 @click.pass_obj
 def locks(context: Context, as_json: bool) -> int:
-    """List the locks that are held, with who waits for them."""
+    """List the locks that are held, with who waits for them, and who waits in a circle."""
+    from ...core.coordination.waits import cycles
+
+    leases, now = context.leases.list(), context.clock.now()
+    waited_for = any(lease.waiters for lease in leases)
+    found = cycles(context.leases.wait_log()) if waited_for else []
+
+    def circles(lease: Lease) -> list[tuple[str, ...]]:
+        return [circle for circle in found if lease.name in circle[1::2]]
+
+    def permits(lease: Lease) -> str:
+        return f"{lease.slots} of {lease.permits}" if lease.permits > 1 else ""
+
+    def waiting(lease: Lease) -> str:
+        return ", ".join(f"{each.holder} {(now - each.since).total_seconds():.0f} s" for each in lease.waiters)
+
     write_list(
-        context.leases.list(),
+        leases,
         (
             Column("lock", lambda lease: lease.name),
             Column("holder", lambda lease: lease.holder),
             Column("token", lambda lease: lease.token, right=True),
+            Column("permits", permits, right=True),
             Column("expires in s", lambda lease: f"{lease.expires_in_s:.0f}", right=True),
             Column("since", lambda lease: lease.since),
-            Column("waiting", lambda lease: ", ".join(waiter.holder for waiter in lease.waiters)),
+            Column("waiting", waiting),
+            Column("deadlock", lambda lease: "; ".join(" > ".join(circle) for circle in circles(lease))),
         ),
         as_json=as_json,
-        body=lambda lease: body("lock", lease),
+        body=lambda lease: body("lock", lease) | {"cycles": [list(circle) for circle in circles(lease)]},
         empty="no locks are held",
     )
+    if found and not as_json:
+        say(f"{len(found)} in deadlock; rollcage lock break NAME --reason R ends one")
     return ExitCode.DONE
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from rollcage.console.context import Context
+from rollcage.core.coordination.embedded import EmbeddedLeases
+from rollcage.core.coordination.leases import Waiting
 from rollcage.core.model import Checkpoint
 from rollcage.core.store.outgoing import WAITING, OutgoingPush
 from tests.console.cli_support import Rollcage, runner
@@ -180,6 +184,35 @@ def test_locks_show_who_holds_them(rollcage: Rollcage, context: Context) -> None
     assert (record["event"], record["name"], record["token"]) == ("lock", "issue/42", held.token)
     assert "issue/42" in rollcage("locks").out
     assert rollcage("show", "issue/42", "--json").records[0]["holder"] == "executor"
+
+
+def test_locks_show_permits_and_who_waits_for_how_long_in_which_circle(
+    rollcage: Rollcage, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leases = context.leases
+    leases.acquire("gpu", "ann", permits=2, session="a")
+    leases.acquire("db", "bob", session="b")
+    waiter = threading.Thread(target=lambda: leases.acquire("db", "ann", wait=30, session="a"))
+    waiter.start()
+    while not leases.list()[0].waiters:
+        assert waiter.is_alive()
+    db, gpu = rollcage("locks", "--json").records
+    assert ([each["holder"] for each in db["waiters"]], db["permits"], db["cycles"]) == (["ann"], 1, [])
+    assert (gpu["waiters"], gpu["permits"], gpu["slots"]) == ([], 2, 1)
+    out = rollcage("locks").out
+    assert "ann 0 s" in out or "ann 1 s" in out
+    assert "1 of 2" in out
+    # Such a wait is refused before it begins; of other machines' it may be found only later.
+    log = leases.wait_log()
+    unseen = Waiting("gpu", "b", "bob", 99, 2, 2, 1.0)
+    monkeypatch.setattr(EmbeddedLeases, "wait_log", lambda _: replace(log, waitings=(*log.waitings, unseen)))
+    circle = ["ann", "db", "bob", "gpu", "ann"]
+    assert [record["cycles"] for record in rollcage("locks", "--json").records] == [[circle], [circle]]
+    ran = rollcage("locks")
+    assert " > ".join(circle) in ran.out
+    assert "1 in deadlock" in ran.err
+    leases.break_("db", "ops", "the test is over", lambda *record: None)
+    waiter.join(timeout=30)
 
 
 def test_checkpoints_have_a_list_of_their_own_that_snapshots_point_at(rollcage: Rollcage, filled: Context) -> None:
