@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from ..errors import LeaseError, RollcageError, UsageError
 from ..text import clean
-from .desk import Desk, Holds
+from .desk import WAIT, Desk, Holds
 from .errors import (
     ConcurrencyConflictError,
     IssueUpdateError,
@@ -122,9 +122,9 @@ class Merging(Goal):
         return {name: getattr(self._wanted, name) for name in names}
 
 
-def change_issue(desk: Desk, number: int, goal: Goal) -> UpdateResult:
+def change_issue(desk: Desk, number: int, goal: Goal, wait: float = WAIT) -> UpdateResult:
     """Bring the Issue to ``goal`` under its lease. Raises as `update_issue_with_optimistic_lock` does."""
-    with desk.hold([f"issue/{number}"]) as holds:
+    with desk.hold([f"issue/{number}"], wait) as holds:
         try:
             return bring(desk, number, goal, holds)
         except ConcurrencyConflictError as conflict:

@@ -1,0 +1,84 @@
+"""The label synchroniser: goes over all Issues and puts right what contradicts itself; see `labels` for the rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..errors import LeaseError
+from .desk import Desk
+from .errors import ConcurrencyConflictError
+from .issue import Issue
+from .labels import DONE, FAILED, PREFIXES, STATUS, Repair, definitions_missing, repair
+from .merge import Change
+from .update import Goal, change_issue
+from .values import name_key
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """What one pass of the synchroniser did."""
+
+    looked_at: int
+    """So many Issues."""
+    repairs: tuple[Repair, ...]
+    defined: tuple[str, ...]
+    """Labels whose definition was made or got its colour."""
+    skipped: tuple[int, ...]
+    """Issues that somebody holds, or that others changed at the same time: they come in the next pass."""
+
+
+def sync_labels(desk: Desk) -> Synced:
+    """Put the labels of all Issues right, each under its lease, and define those of ours with their colours.
+
+    Raises TrackerError, ScopeViolationError, StoreError: what was put right by then stays so.
+    """
+    looked_at = 0
+    used: dict[str, str] = {}
+    wrong: list[int] = []
+    for issue in desk.tracker.issues():
+        looked_at += 1
+        used.update({name_key(label): label for label in issue.labels if name_key(label).startswith(tuple(PREFIXES))})
+        if repair(issue, {}):
+            wrong.append(issue.number)
+    for label in STATUS:
+        if label not in (DONE, FAILED):  # what a closed one cannot have
+            wrong += [issue.number for issue in desk.tracker.issues(state="closed", labels=(label,))]
+    repairs: list[Repair] = []
+    skipped: list[int] = []
+    for number in dict.fromkeys(wrong):
+        goal = _InStep(desk)
+        try:
+            change_issue(desk, number, goal, wait=0)
+        except (LeaseError, ConcurrencyConflictError):
+            skipped.append(number)
+        else:
+            if goal.made:
+                repairs.append(Repair(number, goal.made.add_labels, goal.made.remove_labels))
+    return Synced(looked_at, tuple(repairs), define_labels(desk, used.values()), tuple(skipped))
+
+
+def define_labels(desk: Desk, used: Iterable[str] = ()) -> tuple[str, ...]:
+    """Define the labels of ours that are not, or have another colour; return their names. Raises TrackerError."""
+    made = []
+    for name, colour, description in list(definitions_missing(desk.tracker.label_definitions(), used)):
+        desk.tracker.define_label(name, colour, description)
+        desk.records.wrote(desk.holder, "define label", name, after={"colour": colour, "description": description})
+        made.append(name)
+    return tuple(made)
+
+
+class _InStep(Goal):
+    """Labels that do not contradict each other."""
+
+    what = "repair labels"
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self.made = Change()
+
+    def plan(self, current: Issue, *, written: bool) -> Change:
+        change = repair(current, self._desk.records.labels_added(current.number))
+        if change:
+            self.made = change
+        return change
