@@ -140,6 +140,8 @@ def sentence(event: Event) -> str:
             text = f"{body.get('agent')} {body.get('action')} by {body.get('by')}"
             text += f": {body['why']}" if body.get("why") not in {None, "", f"by {body.get('by')}"} else ""
             text += f" (not frozen: {body['not_frozen']})" if body.get("not_frozen") else ""
+        case "issue" if body.get("change"):
+            text = f"#{body.get('number')} {body['change']} {body.get('title') or ''}"
         case "alert":
             text = f"{body.get('severity')}: {body.get('text')}"
         case _:

@@ -94,6 +94,10 @@ def _agent(body: Body) -> str:
     return _join(body.get("agent") or body.get("name"), body.get("action"), change, body.get("state"), by)
 
 
+def _issue(body: Body) -> str:
+    return _join(f"#{body['number']}" if body.get("number") else "", body.get("change"), body.get("title"))
+
+
 def _outcome(body: Body) -> str:
     head = ""
     if body.get("head_before") and body.get("head_after") and body["head_before"] != body["head_after"]:
@@ -120,6 +124,7 @@ _WORDS: Mapping[str, Callable[[Body], str]] = {
     "step": _step,
     "verification": _verification,
     "agent": _agent,
+    "issue": _issue,
     "outcome": _outcome,
 }
 

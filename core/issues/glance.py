@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
 
 from ..board import TrackerView
 from ..clock import Clock
 from ..config import TrackerSettings
+from ..errors import StoreError
 from ..store.connections import Connections
 from ..store.paths import RepositoryPaths
 from .credentials import identity, server_of
@@ -27,17 +30,22 @@ class TrackerGlance:
         self._outbox: Connections | None = None
 
     def read(self) -> TrackerView | None:
-        """Return how it stands; ``None``: Issues live on this machine. Raises StoreError."""
+        """Return how it stands; ``None``: Issues live on this machine. What cannot be read now is left out.
+
+        A damaged file of limits blinds no console: who wants to write is told of it, and `doctor` tells it.
+        """
         settings = self._settings
         if settings.kind == "local":
             return None
-        waiting, conflicts = self._unsent()
-        view = TrackerView(settings.kind, waiting=waiting, conflicts=conflicts)
-        limiter = self._open_limiter()
-        if limiter is None:
-            return view
-        budget = limiter.budget()
-        return TrackerView(settings.kind, limiter.online(), budget.remaining, budget.limit, waiting, conflicts)
+        view = TrackerView(settings.kind)
+        with suppress(StoreError):
+            waiting, conflicts = self._unsent()
+            view = replace(view, waiting=waiting, conflicts=conflicts)
+        with suppress(StoreError):
+            if (limiter := self._open_limiter()) is not None:
+                budget = limiter.budget()
+                view = replace(view, online=limiter.online(), remaining=budget.remaining, limit=budget.limit)
+        return view
 
     def close(self) -> None:
         """Close the files."""

@@ -25,6 +25,7 @@ from math import ceil
 from pathlib import Path
 
 from ..clock import Clock, iso, parse_iso
+from ..errors import StoreError
 from ..store.connections import Connections
 from ..store.database import connect
 from ..store.paths import RepositoryPaths
@@ -135,7 +136,10 @@ class Limiter:
 
     def __init__(self, path: Path, clock: Clock, limits: Limits | None = None) -> None:
         """Open or make the file ``path``; its folder is made, for this user only."""
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"{path.parent} cannot be made ({error.strerror}); make its folder writable") from error
         self._clock, self._limits = clock, limits or Limits()
         # A crash of a process takes no commit; a power cut may, and then GitHub says what is left.
         self._connections = Connections(path, lambda: connect(str(path), _MIGRATIONS, synchronous="NORMAL"))

@@ -71,6 +71,13 @@ def test_it_counts_what_waits_and_what_is_in_conflict(paths: RepositoryPaths, cl
     glance.close()
 
 
+def test_a_damaged_file_of_limits_blinds_no_console(paths: RepositoryPaths, clock: ManualClock) -> None:
+    file = limits_file(paths, server_of(SETTINGS), "t")
+    file.parent.mkdir()
+    file.write_bytes(b"damaged" * 1000)
+    assert TrackerGlance(SETTINGS, paths, clock, {"GITHUB_TOKEN": "t"}).read() == TrackerView("github")
+
+
 def test_a_console_does_not_load_pygithub() -> None:
     import subprocess
 

@@ -77,3 +77,9 @@ def test_no_body_is_too_odd_to_show(kind: str, body: dict[str, object]) -> None:
     event = Event(1, NOW, kind, body)
     assert isinstance(words(event), str)
     assert mark(event)[0]
+
+
+def test_a_change_of_an_issue_is_told_by_its_number() -> None:
+    body = {"number": 7, "change": "closed", "title": "Mend it", "state": "closed", "labels": ["a"], "version": "f"}
+    assert words(Event(1, NOW, "issue", body)) == "#7 closed Mend it"
+    assert words(Event(1, NOW, "issue", {"number": 7, "change": "gone"})) == "#7 gone"
