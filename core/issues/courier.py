@@ -17,6 +17,7 @@ from ..store.paths import RepositoryPaths
 from ..store.signals import Signals
 from ..store.store import Store
 from ..text import clean
+from .context import VIOLATION
 from .local import open_connections
 from .notify import ESCALATED, KEPT, SEEN, Notification, confirmed, pending, post_new, put
 from .records import Records
@@ -25,6 +26,10 @@ AGAIN_S = 300.0
 """Seconds until an agent that has not confirmed is told again: it may be in the middle of a long step."""
 TRIES = 3
 """So often it is told; then, after the same time, a human is."""
+_TOLD = "issues:told"
+_FOR_PEOPLE = (VIOLATION, "persistent_conflict")
+_MOST_TOLD = 50
+"""At once: of a flood people need not see all."""
 
 
 class Courier:
@@ -44,13 +49,14 @@ class Courier:
         """For which notification, at which try, the agent's start was tried."""
 
     def look(self) -> None:
-        """Do what is due. Raises StoreError."""
+        """Do what is due, and tell people of operations on Issues that a human has to look at. Raises StoreError."""
         if self._connections is None:
             if not self._paths.issues_db.exists():
                 return  # nobody has an Issue yet
             self._connections = open_connections(self._paths)
             self._signals = Signals(self._store)
         records = Records(self._connections, self._clock)
+        self._tell_people(records)
         post_new(self._paths, records)
         waiting = pending(records)
         if not waiting:
@@ -71,6 +77,27 @@ class Courier:
         if self._connections is not None and self._signals is not None:
             with closing(self._connections), closing(self._signals):
                 self._connections = self._signals = None
+
+    def _tell_people(self, records: Records) -> None:
+        """Make alerts of what the audit of Issues has of conflicts and violations; agents cannot write alerts."""
+        after = int(self._store.get_note(_TOLD) or 0)
+        with records.reading() as connection:
+            last = int(connection.execute("SELECT COALESCE(MAX(seq), 0) FROM audit").fetchone()[0])
+            if last == after:
+                return
+            rows = connection.execute(
+                "SELECT json_extract(body, '$.who'), json_extract(body, '$.what'), json_extract(body, '$.subject'),"
+                " json_extract(body, '$.why'), json_extract(body, '$.outcome') FROM audit"
+                " WHERE seq > ? AND seq <= ? AND json_extract(body, '$.outcome') IN (?, ?) ORDER BY seq",
+                (after, last, *_FOR_PEOPLE),
+            ).fetchall()
+        with self._store.transaction():
+            for who, what, subject, why, outcome in rows[-_MOST_TOLD:]:
+                body = {"what": clean(str(what)), "subject": clean(str(subject)), "by": clean(str(who))}
+                self._store.append_event("issue", {**body, "reason": str(outcome), "text": clean(str(why))})
+                self._store.audit("engine", "escalate", str(subject), f"{who}: {why}", outcome=str(outcome))
+                self._alert("warning", f"{who}, {what}, {subject}: {why}")
+            self._store.set_note(_TOLD, str(last))
 
     def _hear(self, records: Records, waiting: list[Notification]) -> None:
         """Take what agents confirmed: each only what it was told itself."""
