@@ -150,13 +150,11 @@ class RedisServer:
         try:
             return self._run(line, script, key, arguments)
         except UnreachableError as error:
-            late = isinstance(error.__cause__, self._errors.TimeoutError)
-            if not used and (late or not repeat):
+            while self._idle:  # what was open is no longer, or leads to who does not answer
+                self._idle.pop().disconnect()
+            hung_up = not isinstance(error.__cause__, self._errors.TimeoutError)
+            if used + hung_up + repeat < 2:  # a new one that got no answer in time would get none again
                 raise
-            if used and late and not repeat:
-                raise
-        while self._idle:  # what was open is no longer, or leads to who does not answer
-            self._idle.pop().disconnect()
         return self._run(self._take()[0], script, key, arguments if again is None else again)
 
     def command(self, *words: object) -> Any:

@@ -52,6 +52,8 @@ class RedisLeases:
         self._requests = itertools.count(1)
         self._doubtful: dict[str, str] = {}
         """Requests whose answer was lost, and the name that each was for."""
+        self._open: set[object] = set()
+        """Tokens of what is held, and requests under way: while there are any, `close` has something to end."""
 
     @property
     def server(self) -> RedisServer:
@@ -115,6 +117,7 @@ class RedisLeases:
         """See `Leases.release`."""
         again = (held.name, held.token, 1)
         answer = self._table.server.run(RELEASE, self._table.key, held.name, held.token, 0, again=again)
+        self._open.discard(held.token)
         if answer[0] != "held":
             raise self._table.lost(held.name, held.token, answer)
 
@@ -169,7 +172,7 @@ class RedisLeases:
             raise UsageError(f"several hold {clean(name)!r}; name the one to break by its token: {tokens}")
         lease = leases[0]
         record(by, "break lock", f"{lease.name}: token {lease.token}, held by {lease.holder}", reason)
-        why = f"it was broken by {clean(by, limit=200)}" + (f": {clean(reason)}" if reason else "")
+        why = f"was broken by {clean(by, limit=200)}: {clean(reason) or 'no reason'}"
         if not self._table.run(TAKE, name, lease.token, "", why, repeat=False):
             raise LostLeaseError(f"nobody holds lock {clean(name)!r} any more: it has gone by itself")
         return lease
@@ -179,9 +182,10 @@ class RedisLeases:
         with self._guard:
             holder, self._holder = self._holder, None
             if holder is not None and self._pid == os.getpid():
-                forgotten = False
+                forgotten = not self._open
                 with suppress(StoreError):  # then its flock tells on this machine, and its time on others
-                    self._table.run(FORGET, holder.id)
+                    if not forgotten:
+                        self._table.run(FORGET, holder.id)
                     forgotten = True
                 holder.close(forgotten=forgotten)
             elif holder is not None:
@@ -229,10 +233,15 @@ class RedisLeases:
     def _take(self, wanted: Wanted, wait: float, meanwhile: Callable[[], None], told: float | None = None) -> HeldLease:
         if self._doubtful:
             self._settle()
+        self._open.add(wanted.request)
         try:
-            return Line(self._table, wanted, wait, told).take(meanwhile)
+            held = Line(self._table, wanted, wait, told).take(meanwhile)
+            self._open.add(held.token)
+            self._open.discard(wanted.request)
+            return held
         except BaseException as error:
             if isinstance(error, LeaseError | UsageError) and not isinstance(error, LostLeaseError):
+                self._open.discard(wanted.request)
                 raise  # the server said so
             self._doubtful[wanted.request] = wanted.name
             if not isinstance(error, UnreachableError):
@@ -247,6 +256,7 @@ class RedisLeases:
             if answer[0] == "granted":
                 self._table.run(RELEASE, name, answer[1], 0)
             self._doubtful.pop(request, None)
+            self._open.discard(request)
 
 
 def _moment(microseconds: int) -> datetime:

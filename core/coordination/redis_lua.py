@@ -181,11 +181,14 @@ local function waiting(leases, session, boot)
   return watched({'waiting', now, lapse, holds}, leases, boot)
 end
 
-local function why(token)
+local function why(leases, token)
   local gone = redis.call('GET', P .. ':gone:' .. int(token))
   if gone then return {'gone', gone} end
   local state = redis.call('HMGET', P, '\1token', '\1epoch')
   if not state[1] or token < tonumber(state[2]) or token > tonumber(state[1]) then return {'lost'} end
+  for _, lease in ipairs(leases) do
+    if lease[TOKEN] > token then return {'taken', lease[HOLDER], lease[TOKEN]} end
+  end
   return {'stale'}
 end
 

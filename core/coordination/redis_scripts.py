@@ -125,9 +125,9 @@ if lease then
   return {'held'}
 end
 if find(lapsed, token) then return {'lapsed'} end
-return why(token)
+return why(leases, token)
 """)
-"""name, token, ttl. held | lapsed | gone WHY | lost | stale"""
+"""name, token, ttl. held | lapsed | gone WHY | lost | taken HOLDER TOKEN | stale"""
 
 RELEASE = Script(
     quick=r"""
@@ -161,10 +161,10 @@ if i then
 end
 if again == '1' and redis.call('GET', P .. ':freed:' .. name) == int(token) then return {'held'} end
 if find(lapsed, token) then return {'lapsed'} end
-return why(token)
+return why(leases, token)
 """,
 )
-"""name, token, whether it is sent again. held | lapsed | gone WHY | lost | stale"""
+"""name, token, whether it is sent again. held | lapsed | gone WHY | lost | taken HOLDER TOKEN | stale"""
 
 FIND = Script(r"""
 local name, token = ARGV[1], tonumber(ARGV[2])
@@ -174,9 +174,9 @@ if lease then
   return {'held', lease[HOLDER], lease[TTL], lease[EXPIRES] - now, lease[SLOTS], lease[BOOT], lease[ID]}
 end
 if find(lapsed, token) then return {'lapsed'} end
-return why(token)
+return why(leases, token)
 """)
-"""name, token. held HOLDER TTL LEFT SLOTS BOOT ID | lapsed | gone WHY | lost | stale"""
+"""name, token. held HOLDER TTL LEFT SLOTS BOOT ID | lapsed | gone WHY | lost | taken HOLDER TOKEN | stale"""
 
 TAKE = Script(r"""
 local name, token, id, reason = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
@@ -207,7 +207,7 @@ for i = 1, #all, 2 do
     for _, lease in ipairs(leases) do
       if dead[lease[ID]] then
         count(lease[SESSION], -1)
-        redis.call('SET', P .. ':gone:' .. int(lease[TOKEN]), 'its holder has ended', 'PX', REASONS)
+        redis.call('SET', P .. ':gone:' .. int(lease[TOKEN]), 'is over: its holder has ended', 'PX', REASONS)
       else
         kept[#kept + 1] = lease
       end

@@ -19,7 +19,7 @@ from .redis_scripts import LOG, TAKE
 
 MICRO = 1_000_000
 """Microseconds, in which the server counts, of a second."""
-ENDED = "its holder has ended"
+ENDED = "is over: its holder has ended"
 """Why a lease was taken from a holder that was dead."""
 
 
@@ -91,11 +91,13 @@ class RedisTable:
             case ["lapsed"]:
                 return LostLeaseError(f"{its} has lapsed; take the lock again", lapsed=True)
             case ["gone", why]:
-                return LostLeaseError(f"{its} is stale; {clean(why)}")
+                return LostLeaseError(f"{its} {clean(why)}")
+            case ["taken", holder, later]:
+                return LostLeaseError(f"{its} is stale; {clean(holder)} has had the lock since, with token {later}")
             case ["lost"]:
                 return LostLeaseError(f"{its} is stale; Redis server {self.server.shown} lost its data: take it again")
             case _:
-                return LostLeaseError(f"{its} is stale; it was broken, or taken by another")
+                return LostLeaseError(f"{its} is stale; it was given back, or its time was up and somebody else had it")
 
     def close(self) -> None:
         """Close what is open. A later use is a StoreError."""
