@@ -27,7 +27,7 @@ from rollcage.core.coordination.leases import DeadlockError, HeldLease, Leases, 
 from rollcage.core.coordination.stages import PlannedAgent, prevent_deadlock_formation
 from rollcage.core.errors import StoreError, UsageError
 from tests.coordination.conftest import Backend, line
-from tests.coordination.test_waits import log
+from tests.coordination.test_waits import log, logs
 
 NOBODY = WaitLog((), ())
 
@@ -483,3 +483,23 @@ def test_who_only_stands_behind_a_circle_is_no_victim() -> None:
     assert found is not None
     assert [waiting.session for waiting in found[1]] == ["a", "b"]
     assert find_deadlock(log("a+s:1/2", "c+s:1/2", "b+y", "a?y", "b?s:1/2")) is None
+
+
+@settings(max_examples=150, deadline=None)
+@given(logs())
+def test_one_after_the_other_all_deadlocks_come_to_an_end(state: WaitLog) -> None:
+    stuck = waits.deadlocked(state)
+    while (found := find_deadlock(state)) is not None:
+        victim, circle = found
+        assert victim == circle[0]
+        assert victim.seq == min(waiting.seq for waiting in circle)
+        for waiting, following in zip(circle, (*circle[1:], circle[0]), strict=True):
+            assert any(held.name == waiting.name for held in state.holdings if held.session == following.session)
+        assert {waiting.session for waiting in circle} <= stuck
+        state = WaitLog(
+            tuple(held for held in state.holdings if held.session != victim.session),
+            tuple(waiting for waiting in state.waitings if waiting != victim),
+        )
+        assert waits.deadlocked(state) < stuck
+        stuck = waits.deadlocked(state)
+    assert not stuck

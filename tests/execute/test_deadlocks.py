@@ -13,6 +13,7 @@ import pytest
 from rollcage.core.config import Level
 from rollcage.core.coordination.embedded import EmbeddedLeases
 from rollcage.core.coordination.leases import DeadlockError
+from rollcage.core.engine import Engine
 from rollcage.core.execute.deadlocks import Untangler
 from rollcage.core.fleet.mailbox import read
 from rollcage.core.fleet.runs import latest_runs
@@ -139,3 +140,16 @@ def test_an_agent_that_ends_for_it_is_started_again_with_what_it_did_kept(
         assert again.state is AgentState.RUNNING
         untangler.look()
         assert latest_runs(services.paths.inbox_db)[0].id == again.id
+
+
+def test_the_engine_looks_by_itself(shop: Shop, knot: Knot) -> None:
+    with shop.leading() as leader:
+        engine = Engine(shop.services, leader, Level.AUTO)
+        engine.start()
+        try:
+            eventually(lambda: len(knot.ended) == 2, "the end of the deadlock", seconds=30)
+        finally:
+            engine.stop()
+            engine.join()
+    assert knot.ended["planner"] == "had"
+    assert not engine.failure
