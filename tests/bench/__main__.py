@@ -20,6 +20,7 @@ SECTIONS = {
     "calibration": "How often a diagnosis is right that says so",
     "recover": "From a finding to a finished rollback",
     "corpus": "Histories on real packages with seeded faults",
+    "leases": "Locks side by side, alone and among eight processes",
     "console": "The console on a pseudo-terminal of 120x40",
 }
 

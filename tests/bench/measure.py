@@ -32,6 +32,8 @@ class Row:
     """Of the ratio of the medians where there is a floor, else of our median; None: only for comparison."""
     unit: str = "s"
     note: str = ""
+    least: bool = False
+    """The aim is the least that it should be, not the most."""
 
 
 def interleaved(runs: int, *ways: Callable[[], T], warm_up: int = 1) -> list[list[T]]:
@@ -119,7 +121,8 @@ def _cells(row: Row) -> list[str]:
     if row.aim is None:
         return [*cells, "", ""]
     aim = f"{row.aim:g}" if row.floor else _amount(row.aim, row.unit)
-    return [*cells, f"<= {aim}", "reached" if judged <= row.aim else "MISSED"]
+    reached = judged >= row.aim if row.least else judged <= row.aim
+    return [*cells, f"{'>=' if row.least else '<='} {aim}", "reached" if reached else "MISSED"]
 
 
 def _amount(value: float, unit: str) -> str:
