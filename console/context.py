@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..core.coordination.embedded import EmbeddedLeases
     from ..core.coordination.leases import Leases
     from ..core.gitrepo.repository import Repository
+    from ..core.issues.desk import Desk
     from ..core.services import Services
     from ..core.status import View
     from ..core.store.paths import RepositoryPaths
@@ -132,6 +133,23 @@ class Context:
         return open_leases(self.settings.coordination, self.paths, self.clock)
 
     @cached_property
+    def desk(self) -> Desk:
+        """The desk of Issue operations, for the agent or the person that this process works for.
+
+        Raises as `trusted` does, UsageError where the tracker or the scope cannot be as they are set, StoreError.
+        """
+        from ..core.issues.desk import open_desk
+        from ..core.issues.errors import TrackerRefusedError
+        from ..core.issues.scope import scope_of_environment
+        from .who import worker_name
+
+        scope = scope_of_environment(self.settings, os.environ)
+        try:
+            return open_desk(self.settings, self.paths, self.clock, holder=worker_name(), scope=scope)
+        except TrackerRefusedError as error:  # no token, say
+            raise UsageError(str(error)) from error
+
+    @cached_property
     def trusted(self) -> Trusted:
         """The settings that count, after the operator was asked on a terminal where they changed.
 
@@ -199,7 +217,7 @@ class Context:
 
     def close(self) -> None:
         """Close what was opened."""
-        for name in ("signals", "leases", "own_leases", "store"):
+        for name in ("desk", "signals", "leases", "own_leases", "store"):
             opened = self.__dict__.pop(name, None)
             if opened is not None:
                 opened.close()

@@ -17,7 +17,7 @@ thread at a time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,7 +38,13 @@ from .core.engine import Engine
 from .core.errors import UsageError
 from .core.execute.verify import all_problems, run_checks
 from .core.issues import scope as scopes
+from .core.issues import sync
+from .core.issues.batch import BatchResult, Operation
+from .core.issues.create import CreateResult
+from .core.issues.issue import Draft
 from .core.issues.scope import Isolation, enforce_competition_isolation, validate_operation_scope
+from .core.issues.sync import Queued
+from .core.issues.update import UpdateResult
 from .core.model import (
     CheckOutcome,
     DecisionVerdict,
@@ -63,6 +69,8 @@ from .core.text import clean
 
 __all__ = [
     "Alert",
+    "BatchResult",
+    "CreateResult",
     "DeadlockBreak",
     "DeadlockRisk",
     "DiagnosisResult",
@@ -71,18 +79,23 @@ __all__ = [
     "LockRequest",
     "Monitoring",
     "MonitoringConfig",
+    "Operation",
     "PlannedAgent",
+    "Queued",
     "RiskAssessment",
     "RollbackResult",
     "RootCauseAnalysis",
     "SafePlan",
     "SystemHealthReport",
+    "UpdateResult",
     "ValidationResult",
     "VerificationResult",
     "assess_rollback_risk",
+    "batch_operation_atomically",
     "break_existing_deadlock",
     "check_system_health",
     "close",
+    "create_issue_atomically",
     "create_recovery_plan",
     "detect_potential_deadlock",
     "diagnose_problem",
@@ -99,6 +112,7 @@ __all__ = [
     "prevent_deadlock_formation",
     "should_auto_execute",
     "start_continuous_monitoring",
+    "update_issue_with_optimistic_lock",
     "use",
     "validate_operation_scope",
     "validate_recovery_plan",
@@ -417,6 +431,35 @@ def ensure_execution_isolation(agent: str, competition: str) -> Isolation:
     """Return where ``agent`` works for ``competition``, whose folder is made. Raises as the one of `core.issues`."""
     context = _context()
     return scopes.ensure_execution_isolation(context.settings, agent, competition, context.top)
+
+
+def create_issue_atomically(
+    title: str, body: str = "", labels: Iterable[str] = (), assignees: Iterable[str] = ()
+) -> CreateResult | Queued:
+    """Create an Issue, unless an open one of the same title, competition and agent is there.
+
+    Where the tracker cannot be reached it is queued, durably. Raises as `rollcage.core.issues.create` says.
+    """
+    return sync.create(_context().desk, Draft(title, body, tuple(labels), tuple(assignees)))
+
+
+def update_issue_with_optimistic_lock(
+    number: int | str, updates: Mapping[str, object], expected: str | None = None
+) -> UpdateResult | Queued:
+    """Write just the fields that ``updates`` names, merged with what others changed since the version ``expected``.
+
+    ``number`` may be the operation of a creation that was queued. Where the tracker cannot be reached it is queued,
+    durably. Raises as `rollcage.core.issues.update` says: ConcurrencyConflictError has both versions.
+    """
+    return sync.update(_context().desk, number, updates, expected)
+
+
+def batch_operation_atomically(operations: Sequence[Operation | Mapping[str, object]]) -> BatchResult | Queued:
+    """Do all ``operations``, each after those that it names, or nothing; mappings have the keys id, op, args, after.
+
+    Where the tracker cannot be reached the batch is queued whole, durably. Raises as `rollcage.core.issues.batch` says.
+    """
+    return sync.batch(_context().desk, operations)
 
 
 def _incident(problem: Problem) -> Incident:

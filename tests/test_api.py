@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from rollcage import api
-from rollcage.core.errors import LeaseError, RefusedError, UsageError
+from rollcage.core.errors import LeaseError, RefusedError, RollcageError, UsageError
 from rollcage.core.model import DecisionVerdict, Health, IncidentState, RiskLevel, Severity
 from tests.conftest import git
 from tests.loop import BAD, GOOD, Shop, eventually
@@ -43,6 +43,9 @@ OF_THE_SPECIFICATION = {
     "ensure_execution_isolation": ("agent", "competition"),
     "validate_operation_scope": ("operation", "scope"),
     "enforce_competition_isolation": ("operation",),
+    "create_issue_atomically": ("title", "body", "labels", "assignees"),
+    "update_issue_with_optimistic_lock": ("number", "updates", "expected"),
+    "batch_operation_atomically": ("operations",),
 }
 
 
@@ -210,6 +213,27 @@ def test_an_agent_gets_a_place_of_its_own(used: Shop) -> None:
     isolation = api.ensure_execution_isolation("executor", "titanic")
     assert isolation.resource_namespace == "titanic_executor"
     assert (used.path / isolation.working_directory).is_dir()
+
+
+def test_issues_are_created_updated_and_changed_in_batches(used: Shop) -> None:
+    created = api.create_issue_atomically("fix it", "why", ["bug"])
+    assert isinstance(created, api.CreateResult)
+    assert created.created
+    number, version = created.issue.number, created.issue.version
+    updated = api.update_issue_with_optimistic_lock(number, {"title": "fix it well"}, version)
+    assert isinstance(updated, api.UpdateResult)
+    with pytest.raises(RollcageError, match="title was changed by others"):
+        api.update_issue_with_optimistic_lock(number, {"title": "fix it now"}, version)
+    done = api.batch_operation_atomically(
+        [
+            api.Operation("a", "comment", {"number": number, "body": "done"}),
+            {"id": "b", "op": "close", "args": {"number": number}, "after": ["a"]},
+        ]
+    )
+    assert isinstance(done, api.BatchResult)
+    assert done.executed_operations == ("a", "b")
+    with pytest.raises(UsageError, match="other args than close takes"):
+        api.batch_operation_atomically([{"id": "a", "op": "close", "args": {}}])
 
 
 def test_unknown_problems_are_named(used: Shop) -> None:

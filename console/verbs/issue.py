@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -44,17 +42,17 @@ def create(
     from ..issue_input import read_draft, read_text
 
     draft = read_draft(title, read_text(body), labels, assignees)
-    with at_desk(context) as desk:
-        result = sync.create(desk, draft)
-        if isinstance(result, sync.Queued):
-            return _queued(result, as_json)
-        reason = {} if result.created else {"reason": result.reason}
-        if as_json:
-            write_json({"event": "issue", "created": result.created, **reason, "issue": _body(desk, result.issue)})
-        elif result.created:
-            write_line(f"Issue {result.issue.number} was created")
-        else:
-            write_line(f"Issue {result.issue.number} is there already, open; nothing was created")
+    desk = _desk(context)
+    result = sync.create(desk, draft)
+    if isinstance(result, sync.Queued):
+        return _queued(result, as_json)
+    reason = {} if result.created else {"reason": result.reason}
+    if as_json:
+        write_json({"event": "issue", "created": result.created, **reason, "issue": _body(desk, result.issue)})
+    elif result.created:
+        write_line(f"Issue {result.issue.number} was created")
+    else:
+        write_line(f"Issue {result.issue.number} is there already, open; nothing was created")
     return ExitCode.DONE
 
 
@@ -68,19 +66,19 @@ def show(context: Context, number: str, as_json: bool) -> int:
     from ..issue_input import read_number
 
     target = read_number(number)
-    with at_desk(context) as desk:
-        seen = sync.see(desk, target)
-        body = _body(desk, seen.issue)
-        if as_json:
-            offline = {"offline": True, "seen": moment(seen.at)} if seen.at is not None else {}
-            waiting = {"waiting": list(seen.waiting)} if seen.waiting else {}
-            write_json({"event": "issue", **body, **offline, **waiting})
-        else:
-            _show(body)
-        if seen.at is not None:
-            say(f"the tracker cannot be reached: this is Issue {seen.issue.number} as it was seen at {moment(seen.at)}")
-        if seen.waiting:
-            say(f"changes wait to be sent: {', '.join(seen.waiting)}; rollcage issue sync lists them")
+    desk = _desk(context)
+    seen = sync.see(desk, target)
+    body = _body(desk, seen.issue)
+    if as_json:
+        offline = {"offline": True, "seen": moment(seen.at)} if seen.at is not None else {}
+        waiting = {"waiting": list(seen.waiting)} if seen.waiting else {}
+        write_json({"event": "issue", **body, **offline, **waiting})
+    else:
+        _show(body)
+    if seen.at is not None:
+        say(f"the tracker cannot be reached: this is Issue {seen.issue.number} as it was seen at {moment(seen.at)}")
+    if seen.waiting:
+        say(f"changes wait to be sent: {', '.join(seen.waiting)}; rollcage issue sync lists them")
     return ExitCode.DONE
 
 
@@ -107,24 +105,24 @@ def update(
     from ..issue_input import read_number, read_updates, read_version
 
     target, updates, expected = read_number(number), read_updates(words, add, remove), read_version(expect)
-    with at_desk(context) as desk:
-        try:
-            result = sync.update(desk, target, updates, expected)
-        except ConcurrencyConflictError as error:
-            if as_json:
-                conflict = {"ours": error.ours, "theirs": error.theirs}
-                write_json({"event": "issue", "updated": False, "reason": "persistent_conflict", **conflict})
-            else:
-                _show_conflict(error.ours, error.theirs)
-            raise
-        if isinstance(result, sync.Queued):
-            return _queued(result, as_json)
+    desk = _desk(context)
+    try:
+        result = sync.update(desk, target, updates, expected)
+    except ConcurrencyConflictError as error:
         if as_json:
-            body = _body(desk, result.issue)
-            write_json({"event": "issue", "updated": result.updated, "attempt": result.attempt, "issue": body})
+            conflict = {"ours": error.ours, "theirs": error.theirs}
+            write_json({"event": "issue", "updated": False, "reason": "persistent_conflict", **conflict})
         else:
-            what = "was updated" if result.updated else "is so already"
-            write_line(f"Issue {result.issue.number} {what}; version {result.issue.version}")
+            _show_conflict(error.ours, error.theirs)
+        raise
+    if isinstance(result, sync.Queued):
+        return _queued(result, as_json)
+    if as_json:
+        body = _body(desk, result.issue)
+        write_json({"event": "issue", "updated": result.updated, "attempt": result.attempt, "issue": body})
+    else:
+        what = "was updated" if result.updated else "is so already"
+        write_line(f"Issue {result.issue.number} {what}; version {result.issue.version}")
     return ExitCode.DONE
 
 
@@ -139,19 +137,19 @@ def batch(context: Context, file: str, as_json: bool) -> int:
     from ..issue_input import read_batch
 
     operations = read_batch(file)
-    with at_desk(context) as desk:
-        try:
-            result = sync.batch(desk, operations)
-        except BatchOperationError as error:
-            if as_json:
-                write_json(_batch_body(False, error.left, error.undone, error.total))
-            raise
-        if isinstance(result, sync.Queued):
-            return _queued(result, as_json)
+    desk = _desk(context)
+    try:
+        result = sync.batch(desk, operations)
+    except BatchOperationError as error:
         if as_json:
-            write_json(_batch_body(True, result.executed_operations, (), result.total_operations))
-        else:
-            write_line(f"{result.total_operations} operations were done: {', '.join(result.executed_operations)}")
+            write_json(_batch_body(False, error.left, error.undone, error.total))
+        raise
+    if isinstance(result, sync.Queued):
+        return _queued(result, as_json)
+    if as_json:
+        write_json(_batch_body(True, result.executed_operations, (), result.total_operations))
+    else:
+        write_line(f"{result.total_operations} operations were done: {', '.join(result.executed_operations)}")
     return ExitCode.DONE
 
 
@@ -169,12 +167,12 @@ def synchronise(context: Context, keep: str | None, operation: str | None, as_js
         raise UsageError("--keep ours|theirs and OPERATION go together; see rollcage issue sync --help")
     if keep is not None:
         refuse_agents(context.store, f"settle {operation}")
-    with at_desk(context) as desk:
-        dropped: Sequence[Waiting] = ()
-        if operation is not None:
-            settled = sync.settle(desk, operation, ours=keep == "ours", by=operator_name())
-            dropped = () if keep == "ours" else (settled,)
-        came = sync.replay(desk)
+    desk = _desk(context)
+    dropped: Sequence[Waiting] = ()
+    if operation is not None:
+        settled = sync.settle(desk, operation, ours=keep == "ours", by=operator_name())
+        dropped = () if keep == "ours" else (settled,)
+    came = sync.replay(desk)
     rows = sorted([*came.sent, *came.left, *dropped], key=lambda each: each.seq)
     write_list(
         rows,
@@ -212,55 +210,40 @@ def issues(context: Context, state: str, labels: tuple[str, ...], as_json: bool)
     from ...core.issues.errors import TrackerOfflineError
     from ...core.issues.outbox import all_seen, remember
 
-    with at_desk(context) as desk:
-        try:
-            found = list(desk.tracker.issues(state=state, labels=labels))
-        except TrackerOfflineError as error:
-            copies = [copy.issue for copy in all_seen(desk.records)]
-            found = [each for each in copies if state in ("all", each.state) and set(labels) <= set(each.labels)]
-            say(f"{error}; these are the Issues as they were seen last")
-        else:
-            if not desk.is_local:
-                remember(desk.records, found)
-        held = _locks(desk)
-        write_list(
-            found,
-            (
-                Column("issue", lambda each: each.number, right=True),
-                Column("state", lambda each: each.state),
-                Column("title", lambda each: each.title),
-                Column("labels", lambda each: ", ".join(each.labels)),
-                Column("assignees", lambda each: ", ".join(each.assignees)),
-                Column("held by", lambda each: held[each.number].holder if each.number in held else ""),
-            ),
-            as_json=as_json,
-            body=lambda each: {"event": "issue", **_body(desk, each, held)},
-            empty=f"no {'' if state == 'all' else f'{state} '}Issues",
-        )
+    desk = _desk(context)
+    try:
+        found = list(desk.tracker.issues(state=state, labels=labels))
+    except TrackerOfflineError as error:
+        copies = [copy.issue for copy in all_seen(desk.records)]
+        found = [each for each in copies if state in ("all", each.state) and set(labels) <= set(each.labels)]
+        say(f"{error}; these are the Issues as they were seen last")
+    else:
+        if not desk.is_local:
+            remember(desk.records, found)
+    held = _locks(desk)
+    write_list(
+        found,
+        (
+            Column("issue", lambda each: each.number, right=True),
+            Column("state", lambda each: each.state),
+            Column("title", lambda each: each.title),
+            Column("labels", lambda each: ", ".join(each.labels)),
+            Column("assignees", lambda each: ", ".join(each.assignees)),
+            Column("held by", lambda each: held[each.number].holder if each.number in held else ""),
+        ),
+        as_json=as_json,
+        body=lambda each: {"event": "issue", **_body(desk, each, held)},
+        empty=f"no {'' if state == 'all' else f'{state} '}Issues",
+    )
     return ExitCode.DONE
 
 
 # Who works where
 
 
-@contextmanager
-def at_desk(context: Context) -> Iterator[Desk]:
-    """Give the desk of the repository, for the agent or the person that this process works for; closed at the end."""
-    from ...core.issues.desk import open_desk
-    from ...core.issues.errors import TrackerRefusedError
-    from ...core.issues.scope import scope_of_environment
-    from ..who import worker_name
-
+def _desk(context: Context) -> Desk:
     context.work_on()
-    scope = scope_of_environment(context.settings, os.environ)
-    try:
-        desk = open_desk(context.settings, context.paths, context.clock, holder=worker_name(), scope=scope)
-    except TrackerRefusedError as error:  # no token, say: it cannot be used as it is set
-        raise UsageError(str(error)) from error
-    try:
-        yield desk
-    finally:
-        desk.close()
+    return context.desk
 
 
 def _locks(desk: Desk) -> Mapping[int, Lease]:

@@ -39,7 +39,7 @@ from .steps import Inverse, change_back
 from .update import Merging, bring, escalate
 from .values import check_body, check_draft, check_number
 
-__all__ = ["BatchResult", "Operation", "batch_operation_atomically", "recover", "run_batch"]
+__all__ = ["BatchResult", "Operation", "batch_operation_atomically", "checked", "in_order", "recover", "run_batch"]
 
 _ARGS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
     "create": (frozenset({"title"}), frozenset({"body", "labels", "assignees"})),
@@ -76,7 +76,7 @@ def batch_operation_atomically(desk: Desk, operations: Sequence[Operation | Mapp
 
 def run_batch(desk: Desk, operations: Sequence[Operation | Mapping[str, Any]], name: str) -> BatchResult:
     """Do a batch that has an id of its own: one that was done is not done again. Raises as above."""
-    ordered = in_order([_operation(operation) for operation in operations])
+    ordered = in_order([checked(operation) for operation in operations])
     drafts = {each.id: _draft(desk, each) for each in ordered if each.op == "create"}
     with desk.hold(_locks(ordered, drafts)) as holds:
         acting = desk.holding(holds)
@@ -126,7 +126,8 @@ def in_order(operations: Sequence[Operation]) -> list[Operation]:
     return ordered
 
 
-def _operation(given: Operation | Mapping[str, Any]) -> Operation:
+def checked(given: Operation | Mapping[str, Any]) -> Operation:
+    """Return an operation that can be one. Raises UsageError for an unknown one, and for args that it does not take."""
     if isinstance(given, Operation):
         operation = given
     else:

@@ -17,7 +17,7 @@ from typing import Any, cast
 
 from ..errors import LeaseError, RollcageError, StoreError, UsageError
 from ..text import clean
-from .batch import BatchResult, Operation, batch_operation_atomically, run_batch
+from .batch import BatchResult, Operation, batch_operation_atomically, checked, in_order, run_batch
 from .create import CreateResult, create_draft
 from .desk import Desk, Holds
 from .errors import ConcurrencyConflictError, OutcomeUnknownError, TrackerLimitError, TrackerOfflineError
@@ -29,6 +29,7 @@ from .outbox import (
     CONFLICT,
     CREATE,
     DROPPED,
+    OPERATION_ID,
     SENT,
     UPDATE,
     WAITING,
@@ -123,12 +124,13 @@ def update(
     return result
 
 
-def batch(desk: Desk, operations: Sequence[Operation]) -> BatchResult | Queued:
+def batch(desk: Desk, operations: Sequence[Operation | Mapping[str, Any]]) -> BatchResult | Queued:
     """Do a batch as `batch_operation_atomically` does; queue it whole where the tracker cannot be reached.
 
     A number may also be the operation that is to create the Issue. Raises as that does, and UsageError for an
     operation that creates nothing.
     """
+    operations = in_order([_checked(operation) for operation in operations])
     waiting = replay(desk).left
     resolved = [_resolved(desk, operation) for operation in operations]
     targets = {operation.args["number"] for operation in resolved if "number" in operation.args}
@@ -375,6 +377,17 @@ def _targets(desk: Desk, waiting: Waiting) -> set[Target]:
 def _is_behind(desk: Desk, numbers: set[int], waiting: Sequence[Waiting]) -> bool:
     """Tell whether something that waits comes before a write to one of these Issues."""
     return any(not _targets(desk, each).isdisjoint(numbers) for each in waiting)
+
+
+def _checked(given: Operation | Mapping[str, Any]) -> Operation:
+    """Return an operation that can be one, whose number may also be an operation. Raises UsageError."""
+    args = given.args if isinstance(given, Operation) else given.get("args", {})
+    target = args.get("number") if isinstance(args, Mapping) else None
+    if not isinstance(target, str) or not OPERATION_ID.fullmatch(target):
+        return checked(given)
+    known = {**args, "number": 1}
+    operation = replace(given, args=known) if isinstance(given, Operation) else {**given, "args": known}
+    return replace(checked(operation), args=args)
 
 
 def _resolved(desk: Desk, operation: Operation) -> Operation:
