@@ -17,7 +17,8 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -31,6 +32,7 @@ from ..store.database import connect
 from ..store.paths import RepositoryPaths
 from .errors import TrackerLimitError, TrackerOfflineError
 from .issue import Budget
+from .rates import CELLS, MINUTE, SECOND, Window, earliest
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +63,6 @@ CROWD, CROWD_S = 90, 0.05
 """At most so many are under way at once, of GitHub's 100; who has to wait for that looks again so often."""
 SAME_WINDOW_S = 60.0
 """GitHub tells one and the same reset a second earlier or later; a new window ends much later."""
-_MINUTE, _HOUR = 60, 3600
-_CELLS = 60
-"""A window is counted in so many cells and the one that it begins in: so in any window of time there is never more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +154,7 @@ class Limiter:
             at = self._earliest(connection, now, state, cost)
             if at - now > longest:
                 raise TrackerLimitError(self._why(now, state, at), ceil(at - now))
-            for width in (1, _MINUTE):
+            for width in (SECOND, MINUTE):
                 connection.execute(
                     "INSERT INTO spent VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET requests = requests + "
                     "excluded.requests, points = points + excluded.points, creations = creations + excluded.creations",
@@ -211,7 +210,7 @@ class Limiter:
             connection.execute("DELETE FROM flight WHERE id = ?", (slot.id,))
             if free or not sent:
                 back = (slot.cost.requests, *((0, 0) if sent else (slot.cost.points, slot.cost.creations)))
-                for width in (1, _MINUTE):
+                for width in (SECOND, MINUTE):
                     connection.execute(
                         "UPDATE spent SET requests = MAX(requests - ?, 0), points = MAX(points - ?, 0), "
                         "creations = MAX(creations - ?, 0) WHERE width = ? AND cell = ?",
@@ -249,8 +248,8 @@ class Limiter:
     def budget(self) -> Budget:
         """Return what is left, for all processes together, without asking the server."""
         with self._looking() as (connection, now, state):
-            minute = self._sums(connection, 1, now)
-            hour = self._sums(connection, _MINUTE, now)
+            minute = self._sums(connection, SECOND, now)
+            hour = self._sums(connection, MINUTE, now)
             fresh = state.resets is not None and now < state.resets
             wall = self._clock.now()
             return Budget(
@@ -280,8 +279,8 @@ class Limiter:
     def _transaction(self) -> Iterator[tuple[sqlite3.Connection, float, _State]]:
         with self._connections.transaction() as connection:
             now = self._carry_over(connection)
-            connection.execute("DELETE FROM spent WHERE width = 1 AND cell < ?", (int(now) - _MINUTE - 1,))
-            connection.execute("DELETE FROM spent WHERE width > 1 AND cell < ?", (int(now) // _MINUTE - _CELLS - 1,))
+            connection.execute("DELETE FROM spent WHERE width = 1 AND cell < ?", (int(now) - CELLS - 1,))
+            connection.execute("DELETE FROM spent WHERE width > 1 AND cell < ?", (int(now) // MINUTE - CELLS - 1,))
             connection.execute("DELETE FROM flight WHERE at < ?", (now - FLIGHT_S,))
             yield connection, now, self._read(connection)
 
@@ -341,7 +340,7 @@ class Limiter:
         row = connection.execute(
             "SELECT COALESCE(SUM(requests), 0), COALESCE(SUM(points), 0), COALESCE(SUM(creations), 0) FROM spent "
             "WHERE width = ? AND cell > ? AND cell <= ?",
-            (width, int(now // width) - _CELLS, int(now // width)),
+            (width, int(now // width) - CELLS, int(now // width)),
         ).fetchone()
         return int(row[0]), int(row[1]), int(row[2])
 
@@ -354,29 +353,18 @@ class Limiter:
             and self._left(connection, now, state) < cost.requests
         ):
             at = max(at, state.resets)
-        used: dict[int, list[tuple[int, int, int, int]]] = {1: [], _MINUTE: []}
-        for width, *row in connection.execute("SELECT width, cell, requests, points, creations FROM spent"):
-            used[width].append((row[0], row[1], row[2], row[3]))
+        used: dict[tuple[int, str], dict[int, int]] = defaultdict(dict)
+        for width, cell, *spent in connection.execute("SELECT width, cell, requests, points, creations FROM spent"):
+            for kind, amount in zip(("requests", "points", "creations"), spent, strict=True):
+                used[width, kind][cell] = amount
         quota = state.quota if state.quota is not None else self._limits.requests
-        windows = [
-            (_MINUTE, 1, cost.requests, quota),
-            (1, 2, cost.points, self._limits.points),
-            (1, 3, cost.creations, self._limits.creations_per_minute),
-            (_MINUTE, 3, cost.creations, self._limits.creations_per_hour),
-        ]
-        tables = [
-            (width, {row[0]: row[column] for row in used[width] if row[column]}, amount, limit)
-            for width, column, amount, limit in windows
-            if amount
-        ]
-        settled = False
-        while not settled:  # a later moment for one window may not be one for another
-            settled = True
-            for width, cells, amount, limit in tables:
-                cell = _free_cell(cells, int(at // width), amount, limit)
-                if cell * width > at:
-                    at, settled = float(cell * width), False
-        return at
+        windows = (
+            Window(MINUTE, used[MINUTE, "requests"], cost.requests, quota),
+            Window(SECOND, used[SECOND, "points"], cost.points, self._limits.points),
+            Window(SECOND, used[SECOND, "creations"], cost.creations, self._limits.creations_per_minute),
+            Window(MINUTE, used[MINUTE, "creations"], cost.creations, self._limits.creations_per_hour),
+        )
+        return earliest(at, windows)
 
     def _before(self, slot: Slot) -> tuple[bool, int]:
         """Return whether all must pause now, and how many requests that were booked earlier are still under way."""
@@ -393,21 +381,3 @@ class Limiter:
             quota = state.quota or self._limits.requests
             return f"GitHub's limit of {quota:,} requests an hour is used up; next in {seconds}"
         return f"GitHub's limits for a minute or an hour are used up by all that share this token; next in {seconds}"
-
-
-def _free_cell(used: Mapping[int, int], first: int, amount: int, limit: int) -> int:
-    """Return the first cell from ``first`` on where ``amount`` fits: no window that contains it exceeds ``limit``.
-
-    A request that is larger than the limit itself would never fit; it counts as one that fills it.
-    """
-    amount = min(amount, limit)
-    near = {cell: spent for cell, spent in used.items() if cell >= first - _CELLS}
-    if sum(near.values()) + amount <= limit:
-        return first
-    last = max(near)
-    for cell in range(first, last + _CELLS + 1):
-        # Only what was booked behind it can make a window that ends later fuller than the one that ends here.
-        ends = [cell, *(end for end in near if cell < end <= cell + _CELLS)]
-        if all(sum(near.get(each, 0) for each in range(end - _CELLS, end + 1)) + amount <= limit for end in ends):
-            return cell
-    return last + _CELLS + 1
