@@ -294,9 +294,8 @@ def read_with(what: str, read: Callable[[Any], T], data: object, *, written: boo
 
 def _next_page(link: str) -> str:
     """Return the path and query of the next page in a ``Link`` header (RFC 8288), empty where this is the last."""
-    for part in link.split(","):
-        address, _, parameters = part.strip().partition(">")
-        if address.startswith("<") and 'rel="next"' in parameters:
-            parts = urlsplit(address[1:])
+    for each in requests.utils.parse_header_links(link) if link else ():
+        if each.get("rel") == "next":
+            parts = urlsplit(each["url"])
             return f"{parts.path}?{parts.query}" if parts.query else parts.path
     return ""

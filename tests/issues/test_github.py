@@ -26,6 +26,8 @@ from rollcage.core.issues.errors import (
     TrackerRefusedError,
 )
 from rollcage.core.issues.github import GitHubTracker, open_github
+from rollcage.core.issues.github_client import GitHubClient, Request
+from rollcage.core.issues.github_retry import Answer
 from rollcage.core.issues.issue import Draft
 from rollcage.core.store.paths import RepositoryPaths
 
@@ -137,6 +139,23 @@ def test_all_pages_are_read_newest_first_without_pull_requests(tracker: GitHubTr
     assert found[0] > 120  # those of one second come in any order
     assert [each.number for each in tracker.issues(state="closed", labels=("even",))] == [4]
     assert len(github.proxy.asked("GET", "/issues$")) == 3
+
+
+def test_pages_are_followed_whatever_stands_in_their_addresses(
+    tracker: GitHubTracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = (
+        '<https://elsewhere.example/x?page=1>; rel="prev", <https://elsewhere.example/repositories/7/issues?labels=a,b>'
+    )
+    asked = []
+
+    def send(client: GitHubClient, request: Request) -> Answer:
+        asked.append(request.path)
+        return Answer(200, {"link": f'{link}; rel="next"'} if len(asked) == 1 else {}, [])
+
+    monkeypatch.setattr(GitHubClient, "send", send)
+    assert list(tracker.issues(labels=("a", "b"))) == []
+    assert asked == [f"/repos/{tracker.repository}/issues", "/repositories/7/issues?labels=a,b"]
 
 
 def test_a_label_with_a_comma_is_found_too(tracker: GitHubTracker, github: GitHub) -> None:
