@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.clock import Clock, SystemClock
-from ..core.errors import UsageError
+from ..core.errors import RollcageError, UsageError
 from ..core.text import clean
 from .diagnostics import say
 
@@ -138,12 +139,12 @@ class Context:
 
         Raises as `trusted` does, UsageError where the tracker or the scope cannot be as they are set, StoreError.
         """
+        from ..core.issues.context import working_scope
         from ..core.issues.desk import open_desk
         from ..core.issues.errors import TrackerRefusedError
-        from ..core.issues.scope import scope_of_environment
         from .who import worker_name
 
-        scope = scope_of_environment(self.settings, os.environ)
+        scope = working_scope(self.settings, self.paths, os.environ)
         try:
             return open_desk(self.settings, self.paths, self.clock, holder=worker_name(), scope=scope)
         except TrackerRefusedError as error:  # no token, say
@@ -216,7 +217,12 @@ class Context:
         return Leader(common, self.own_leases).holder()
 
     def close(self) -> None:
-        """Close what was opened."""
+        """Close what was opened; what agents are to be told of their Issues goes out first."""
+        if "desk" in self.__dict__:
+            from ..core.issues.notify import post_new
+
+            with suppress(RollcageError):  # the engine sends it later
+                post_new(self.paths, self.desk.records)
         for name in ("desk", "signals", "leases", "own_leases", "store"):
             opened = self.__dict__.pop(name, None)
             if opened is not None:

@@ -39,11 +39,12 @@ def create(
 ) -> int:
     """Create an Issue, unless an open one of the same title, competition and agent is there."""
     from ...core.issues import sync
+    from ...core.issues.context import in_place
     from ..issue_input import read_draft, read_text
 
     draft = read_draft(title, read_text(body), labels, assignees)
     desk = _desk(context)
-    result = sync.create(desk, draft)
+    result = in_place(desk, desk.scope, "create issue", lambda there: sync.create(there, draft))
     if isinstance(result, sync.Queued):
         return _queued(result, as_json)
     reason = {} if result.created else {"reason": result.reason}
@@ -101,13 +102,15 @@ def update(
 ) -> int:
     """Change just the named fields of an Issue; a list is JSON, or words with commas between."""
     from ...core.issues import sync
+    from ...core.issues.context import in_place
     from ...core.issues.errors import ConcurrencyConflictError
     from ..issue_input import read_number, read_updates, read_version
 
     target, updates, expected = read_number(number), read_updates(words, add, remove), read_version(expect)
     desk = _desk(context)
     try:
-        result = sync.update(desk, target, updates, expected)
+        what = f"update issue {target}"
+        result = in_place(desk, desk.scope, what, lambda there: sync.update(there, target, updates, expected))
     except ConcurrencyConflictError as error:
         if as_json:
             conflict = {"ours": error.ours, "theirs": error.theirs}
@@ -133,13 +136,14 @@ def update(
 def batch(context: Context, file: str, as_json: bool) -> int:
     """Do several operations, all or none: a JSON object a line, with id, op, args and after."""
     from ...core.issues import sync
+    from ...core.issues.context import in_place
     from ...core.issues.errors import BatchOperationError
     from ..issue_input import read_batch
 
     operations = read_batch(file)
     desk = _desk(context)
     try:
-        result = sync.batch(desk, operations)
+        result = in_place(desk, desk.scope, "batch", lambda there: sync.batch(there, operations))
     except BatchOperationError as error:
         if as_json:
             write_json(_batch_body(False, error.left, error.undone, error.total))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
 from ..config import Settings
-from ..fleet.runs import current_runs
+from ..fleet.runs import Run, current_runs
 from ..store.paths import RepositoryPaths
 from .desk import Desk
-from .scope import Scope, in_right_context, scope_of
+from .scope import Scope, in_right_context, scope_of, scope_of_environment
 
 VIOLATION = "scope_violation"
 """The outcome in the audit of an operation that was refused; the engine tells people (`courier`)."""
@@ -25,8 +25,25 @@ def right_scope(settings: Settings, paths: RepositoryPaths, agent: str) -> Scope
     """
     if not agent:
         return None
-    run = next((run for run in current_runs(paths.inbox_db) if run.agent == agent), None)
+    run = _run_of(paths, agent)
     return scope_of(settings, agent, run.competition if run is not None else "")
+
+
+def working_scope(settings: Settings, paths: RepositoryPaths, environ: Mapping[str, str]) -> Scope | None:
+    """Return what the process with this environment may write; ``None``: a person.
+
+    Of an agent that runs under supervision its supervisor's word counts, whatever became of its environment. Raises
+    UsageError for names that are none, StoreError.
+    """
+    scope = scope_of_environment(settings, environ)
+    if scope is None or not scope.agent:
+        return scope
+    run = _run_of(paths, scope.agent)
+    return scope if run is None or not run.competition else scope_of(settings, scope.agent, run.competition)
+
+
+def _run_of(paths: RepositoryPaths, agent: str) -> Run | None:
+    return next((run for run in current_runs(paths.inbox_db) if run.agent == agent), None)
 
 
 def in_place(desk: Desk, right: Scope | None, what: str, work: Callable[[Desk], T]) -> T:

@@ -202,7 +202,7 @@ def enforce_competition_isolation(operation: Operation) -> None:
         _check_place(scope, f"Issue {operation.issue.number}", operation.issue.labels)
     labels = _labels_after(operation)
     if operation.issue is None or labels != _keys(operation.issue.labels):
-        _check_place(scope, "it would then be one that", labels)
+        _check_place(scope, f"after {_what(operation)} it", labels)
     title = _TITLE.match(_title(operation))
     if (
         title
@@ -327,7 +327,7 @@ def _is_agent(label: str) -> bool:
 
 
 def _what(operation: Operation) -> str:
-    what = clean(operation.kind, limit=40)
+    what = clean(operation.kind, limit=40).removesuffix(" issue")
     return f"{what} of Issue {operation.issue.number}" if operation.issue is not None else what
 
 

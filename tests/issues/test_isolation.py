@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
@@ -12,21 +13,29 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rollcage.core.errors import RollcageError
+from rollcage.core.fleet.mailbox import read
+from rollcage.core.fleet.start import start_agent
 from rollcage.core.issues.batch import batch_operation_atomically
 from rollcage.core.issues.comment import comment_on_issue
-from rollcage.core.issues.context import in_place, right_scope
+from rollcage.core.issues.context import in_place, right_scope, working_scope
 from rollcage.core.issues.courier import Courier
 from rollcage.core.issues.create import create_issue_atomically
 from rollcage.core.issues.desk import Desk
 from rollcage.core.issues.errors import ScopeViolationError
 from rollcage.core.issues.issue import Draft, Issue
+from rollcage.core.issues.notify import pending
 from rollcage.core.issues.scope import scope_of
 from rollcage.core.issues.update import update_issue_with_optimistic_lock
 from rollcage.core.store.paths import RepositoryPaths
 from rollcage.core.store.store import Store
 from tests.conftest import ManualClock
+from tests.console.cli_support import runner
+from tests.fleet.conftest import nothing_left
 from tests.issues.desks import opened
 from tests.issues.test_scope import FLEET, LABELS, TITLES, competitions_of
+from tests.loop import Shop
+
+__all__ = ["nothing_left"]
 
 LABEL = LABELS.filter(bool)
 LISTS = st.lists(LABEL, max_size=3)
@@ -154,3 +163,39 @@ def test_after_one_try_in_the_right_place_people_are_told(tmp_path: Path, clock:
         (alert,) = [each.body["text"] for each in store.recent_events(20) if each.event == "alert"]
         assert "executor, isolation, close issue 4: Issue 4 belongs to competition else" in str(alert)
         assert store.audit_records()[-1].what == "escalate"
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_the_supervisor_says_for_what_an_agent_works_whatever_its_environment_says(tmp_path: Path) -> None:
+    paths = RepositoryPaths(tmp_path)
+    lost = {"ROLLCAGE_AGENT": "miner", "ROLLCAGE_COMPETITION": "titanic"}
+    assert working_scope(FLEET, paths, {}) is None
+    assert working_scope(FLEET, paths, lost) == scope_of(FLEET, "miner", "titanic")
+    agent = FLEET.agents["miner"].model_copy(update={"run": (sys.executable, "-S", "-c", "input()")})
+    start_agent(paths, "miner", agent, tmp_path)
+    assert working_scope(FLEET, paths, lost) == scope_of(FLEET, "miner")
+
+
+def test_an_agent_and_people_hear_of_what_the_verbs_did(
+    shop: Shop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.configure(agents={"executor": {"competition": "titanic"}, "planner": {"competition": "titanic"}})
+    monkeypatch.chdir(shop.path)
+    config = str(shop.path.parent / "shop.yml")
+    monkeypatch.setenv("ROLLCAGE_AGENT", "planner")
+    monkeypatch.setenv("ROLLCAGE_COMPETITION", "titanic")
+    run = runner(capsys)
+    assert run("--config", config, "issue", "create", "--title", "[titanic] executor: fit").code == 0
+    (message,) = read(shop.services.paths, "executor")
+    assert (message.id, message.sender) == ("n-1", "planner")
+    ran = run("--config", config, "issue", "update", "1", "--add-label", "comp:else")
+    assert ran.code == 1
+    assert "belongs to competition else" in ran.err
+    assert run("signal", "message", f"seen {message.id}", "--agent", "executor").code == 0
+    services = shop.services
+    with closing(Courier(services.settings, services.paths, services.store, services.clock, None)) as courier:
+        courier.look()
+    (alert,) = [each.body["text"] for each in services.store.recent_events(20) if each.event == "alert"]
+    assert str(alert).startswith("planner, isolation, update issue 1: after update of Issue 1 it belongs to")
+    with opened(services.paths.root, services.clock) as desk:
+        assert pending(desk.records) == []
