@@ -136,21 +136,21 @@ class RedisLeases:
         """See `Leases.list`."""
         now, leases, waiters = self._table.living()
         queues: dict[str, builtins.list[Waiter]] = {}
-        for name, holder, _, _, session, _, _, since, *_ in waiters:
-            queues.setdefault(name, []).append(Waiter(clean(holder), _moment(since), clean(session)))
+        for each in waiters:
+            queues.setdefault(each.name, []).append(Waiter(each.holder, _moment(each.since), each.session))
         return [
             Lease(
-                clean(name),
-                clean(holder),
-                token,
-                (expires - now) / MICRO,
-                _moment(since),
-                tuple(queues.get(name, ())),
-                clean(session),
-                permits,
-                slots,
+                lease.name,
+                lease.holder,
+                lease.number,
+                (lease.expires - now) / MICRO,
+                _moment(lease.since),
+                tuple(queues.get(lease.name, ())),
+                lease.session,
+                lease.permits,
+                lease.slots,
             )
-            for token, holder, _, _, session, slots, permits, since, expires, _, _, name in leases
+            for lease in leases
         ]
 
     def wait_log(self) -> WaitLog:

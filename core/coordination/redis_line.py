@@ -182,7 +182,7 @@ class Line:
         if not look.holds or self._clock.boot() < self._untangled + UNTANGLE:
             return
         self._untangled = self._clock.boot()
-        name, log = self._wanted.name, self._table.wait_log()
+        name, log = self._wanted.name, self._table.wait_log("entangled")
         circle = refusal(log, self._wanted.session)
         if circle:
             if self._table.run(LEAVE, name, self._wanted.request)[0] == "left":

@@ -29,6 +29,8 @@ KEEP = 60.0
 """Seconds for which a waiter that no longer shows that it lives keeps its place, unserved, in case it comes back."""
 REASONS = 3600.0
 """Seconds for which it is known why a lease was taken away."""
+WATCHERS = 4
+"""So many waiters of each machine look whether its holders live."""
 
 _HEAD = r"""
 local P = KEYS[1]
@@ -43,7 +45,7 @@ local now = t[1] * 1000000 + t[2]
 """
 
 _COMMON = (
-    f"local KEEP, REASONS = {KEEP * 1_000_000:.0f}, {REASONS * 1000:.0f}"
+    f"local KEEP, REASONS, WATCHERS = {KEEP * 1_000_000:.0f}, {REASONS * 1000:.0f}, {WATCHERS}"
     r"""
 local function int(number) return string.format('%.0f', number) end
 local function queue_of(name) return P .. ':queue:' .. name end
@@ -172,13 +174,27 @@ local function watched(reply, leases, boot)
   return reply
 end
 
-local function waiting(leases, session, boot)
+-- A few of each machine are enough to watch: those that were there first.
+local function watches(name, request, boot)
+  local before = 0
+  for place = 0, 31 do
+    local other = redis.call('ZRANGE', queue_of(name), place, place)[1]
+    if not other or other == request then return true end
+    local w = waiter(other)
+    if w and w[BOOT] == boot and w[EXPIRES] > now then before = before + 1 end
+    if before == WATCHERS then return false end
+  end
+  return true
+end
+
+local function waiting(name, request, w, leases)
   local lapse = 0
   for _, lease in ipairs(leases) do
     if lapse == 0 or lease[EXPIRES] - now < lapse then lapse = lease[EXPIRES] - now end
   end
-  local holds = redis.call('HEXISTS', P, '\2' .. session)
-  return watched({'waiting', now, lapse, holds}, leases, boot)
+  local reply = {'waiting', now, lapse, redis.call('HEXISTS', P, '\2' .. w[SESSION])}
+  if watches(name, request, w[BOOT]) then watched(reply, leases, w[BOOT]) end
+  return reply
 end
 
 local function why(leases, token)

@@ -67,11 +67,11 @@ if not mine then
   local verdict = redis.call('GET', P .. ':verdict:' .. request)
   if verdict then return {'refused', verdict} end
   local seq = math.max(tonumber(redis.call('HGET', P, '\1seq') or 0) + 1, now)
-  local w = {name, holder, id, boot, session, slots, permits, now, now + silence, seq, ttl}
-  redis.call('HSET', P, '\1seq', int(seq), '\3' .. request, cmsgpack.pack(w))
+  mine = {name, holder, id, boot, session, slots, permits, now, now + silence, seq, ttl}
+  redis.call('HSET', P, '\1seq', int(seq), '\3' .. request, cmsgpack.pack(mine))
   redis.call('ZADD', queue, int(seq), request)
 end
-return waiting(leases, session, boot)
+return waiting(name, request, mine, leases)
 """,
 )
 """name, holder, id, boot, session, slots, permits, ttl, request, floor, silence (0: does not wait)
@@ -96,7 +96,7 @@ pump(name, leases, lapsed)
 granted = grant_of(leases, request)
 if granted then return granted end
 leases = read(redis.call('HGET', P, name))
-return waiting(leases, w[SESSION], w[BOOT])
+return waiting(name, request, w, leases)
 """)
 """name, request, silence: the waiter lives. granted TOKEN LEFT | refused WHY | unknown | waiting NOW LAPSE HOLDS ..."""
 
@@ -224,33 +224,46 @@ return 1
 """ids of holders that are no more: all that they hold and wait for"""
 
 LOG = Script(r"""
+-- One text each, since a client reads many small ones slowly.
+local function row(record, behind)
+  return table.concat({
+    int(record[TOKEN]), record[HOLDER], record[ID], record[BOOT], record[SESSION], int(record[SLOTS]),
+    int(record[PERMITS]), int(record[SINCE]), int(record[EXPIRES]), behind
+  }, '\31')
+end
 local all = redis.call('HGETALL', P)
-local leases, waiters = {}, {}
+local leases, waiters, names, sessions = {}, {}, {}, {}
 for i = 1, #all, 2 do
-  local mark = string.byte(all[i])
-  if mark == 3 then
-    local w, request = cmsgpack.unpack(all[i + 1]), string.sub(all[i], 2)
+  if string.byte(all[i]) == 3 then
+    local w = cmsgpack.unpack(all[i + 1])
+    local name = w[NAME]
     if w[EXPIRES] + KEEP < now then
-      drop(w[NAME], request)
+      drop(name, string.sub(all[i], 2))
     elseif w[EXPIRES] > now then
-      waiters[#waiters + 1] = w
-      w[#w + 1] = request
+      names[name], sessions[w[SESSION]], w[TOKEN] = true, true, w[SEQ]
+      waiters[#waiters + 1] = row(w, name)
     end
-  elseif mark > 3 then
+  end
+end
+for i = 1, #all, 2 do
+  local name = all[i]
+  if string.byte(name) > 3 then
     local living, lapsed = read(all[i + 1])
     for _, lease in ipairs(living) do
-      leases[#leases + 1] = lease
-      lease[#lease + 1] = all[i]
+      if ARGV[1] == 'all' or names[name] or sessions[lease[SESSION]] then leases[#leases + 1] = row(lease, name) end
     end
     if #living == 0 and lapsed[1][EXPIRES] + REASONS * 1000 < now then
       forget(lapsed)
-      redis.call('HDEL', P, all[i])
+      redis.call('HDEL', P, name)
     end
   end
 end
 return {now, leases, waiters}
 """)
-"""NOW, the leases (each with its name behind), the waiters (each with its request behind)"""
+"""all | entangled (of the leases only those that are awaited, or whose sessions wait)
+
+NOW, the leases, the waiters; each the fields of a lease up to EXPIRES, of a waiter with SEQ first, and the name
+"""
 
 PASS = Script(r"""
 local name, seq, session = ARGV[1], ARGV[2], ARGV[3]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from ..clock import Clock
@@ -21,6 +22,38 @@ MICRO = 1_000_000
 """Microseconds, in which the server counts, of a second."""
 ENDED = "is over: its holder has ended"
 """Why a lease was taken from a holder that was dead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A lease, or a waiter; its texts are cleaned, its times are the server's."""
+
+    number: int
+    """The token; of a waiter its place."""
+    holder: str
+    holder_id: str
+    boot_id: str
+    session: str
+    slots: int
+    permits: int
+    since: int
+    expires: int
+    name: str
+
+
+def _row(text: str) -> Row | None:
+    """Read what `LOG` tells; ``None``: nothing that rollcage wrote."""
+    try:
+        number, holder, holder_id, boot_id, session, slots, permits, since, expires, name = text.split("\x1f")
+        whole = (int(slots), int(permits), int(since), int(expires))
+        return Row(int(number), _safe(holder), holder_id, boot_id, _safe(session), *whole, _safe(name))
+    except ValueError:
+        return None
+
+
+def _safe(text: str) -> str:
+    # Of a thousand locks, cleaning takes longer than all else.
+    return text if text.isascii() and text.isprintable() and len(text) <= 500 else clean(text)
 
 
 class RedisTable:
@@ -58,31 +91,38 @@ class RedisTable:
             self.run(TAKE, name, token, watched.pop(token), ENDED, repeat=False)
         return bool(dead)
 
-    def living(self) -> tuple[int, list[Any], list[Any]]:
+    def living(self, which: str = "all") -> tuple[int, list[Row], list[Row]]:
         """Return the server's time, the leases by name and token, and the waiters by place; those that live.
 
-        Each is as `redis_lua` has it, with its name, or its request, behind. Raises StoreError.
+        ``which`` "entangled": of the leases only those that a circle of waits can have. Raises StoreError.
         """
-        now, leases, waiters = self.run(LOG)
-        alive = {party: self.lives(*party) for party in {(each[3], each[2]) for each in (*leases, *waiters)}}
-        return (
-            now,
-            sorted((each for each in leases if alive[each[3], each[2]]), key=lambda each: (each[11].encode(), each[0])),
-            sorted((each for each in waiters if alive[each[3], each[2]]), key=lambda each: int(each[9])),
-        )
+        now, leases, waiters = self.run(LOG, which)
+        held, waiting = ([row for text in texts if (row := _row(text))] for texts in (leases, waiters))
+        alive = {party: self.lives(*party) for party in {(each.boot_id, each.holder_id) for each in (*held, *waiting)}}
+        held = [each for each in held if alive[each.boot_id, each.holder_id]]
+        waiting = [each for each in waiting if alive[each.boot_id, each.holder_id]]
+        held.sort(key=lambda each: (each.name.encode(), each.number))
+        waiting.sort(key=lambda each: each.number)
+        return int(now), held, waiting
 
-    def wait_log(self) -> WaitLog:
-        """See `Leases.wait_log`."""
-        now, leases, waiters = self.living()
-        holdings = [
-            Holding(clean(name), clean(session), clean(holder), token, slots, permits)
-            for token, holder, _, _, session, slots, permits, _, _, _, _, name in leases
-        ]
-        waitings = [
-            Waiting(clean(name), clean(session), clean(holder), seq, slots, permits, max(0.0, (now - since) / MICRO))
-            for name, holder, _, _, session, slots, permits, since, _, seq, _, _ in waiters
-        ]
-        return WaitLog(tuple(holdings), tuple(waitings))
+    def wait_log(self, which: str = "all") -> WaitLog:
+        """See `Leases.wait_log`, and `living` for ``which``."""
+        now, leases, waiters = self.living(which)
+        return WaitLog(
+            tuple(Holding(one.name, one.session, one.holder, one.number, one.slots, one.permits) for one in leases),
+            tuple(
+                Waiting(
+                    one.name,
+                    one.session,
+                    one.holder,
+                    one.number,
+                    one.slots,
+                    one.permits,
+                    max(0.0, (now - one.since) / MICRO),
+                )
+                for one in waiters
+            ),
+        )
 
     def lost(self, name: str, token: int, answer: Any) -> LostLeaseError:
         """Return the error for what the server said of a lease that is no longer held."""
