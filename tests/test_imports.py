@@ -104,7 +104,8 @@ def test_a_refused_signal_costs_no_more(known: Path) -> None:
 )
 def test_a_lock_is_taken_without_anything_heavy(known: Path, words: list[str], code: int) -> None:
     loaded = loaded_by(["lock", *words], known, codes=(code,))
-    assert roots(loaded).isdisjoint(HEAVY | {"asyncio", "logging", "subprocess"})
+    assert roots(loaded).isdisjoint(HEAVY | {"asyncio", "logging", "subprocess", "tempfile"})
+    assert "rollcage.core.model" not in loaded
 
 
 @pytest.mark.parametrize("module", ["rollcage.console.auto", "rollcage.core.engine", "rollcage.api"])

@@ -19,10 +19,10 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from ..clock import Clock
 from ..errors import StoreError, UsageError
-from ..model import Lease, Waiter
 from ..store.files import make_private
 from ..store.paths import RepositoryPaths
 from ..text import clean
@@ -33,6 +33,9 @@ from .lease_table import LeaseTable
 from .leases import HeldLease, LostLeaseError, Recorder, Waiting, WaitLog, lock_name
 from .tokens import NoTokenError
 from .waiting_line import Line, Wanted
+
+if TYPE_CHECKING:
+    from ..model import Lease
 
 _BREAKS = 1_000
 """How many breaks are kept to tell the holder why."""
@@ -151,6 +154,8 @@ class EmbeddedLeases:
         return self._listed(leases, waiters)
 
     def _listed(self, leases: Sequence[LeaseRow], waiters: Sequence[WaiterRow]) -> builtins.list[Lease]:
+        from ..model import Lease, Waiter  # all nouns together are dear, and who takes a lock needs none of them
+
         now, moment = self._clock.boot(), self._clock.now()
         queues: dict[str, builtins.list[Waiter]] = {}
         for each in waiters:

@@ -14,11 +14,13 @@ from __future__ import annotations
 import builtins
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ..errors import ExitCode, LeaseError, UsageError
-from ..model import Lease
 from ..text import clean
+
+if TYPE_CHECKING:
+    from ..model import Lease  # all nouns together are dear, and who takes a lock needs none of them
 
 
 class LostLeaseError(LeaseError):

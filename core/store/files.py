@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,6 +38,8 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
 
     Raises StoreError in one line; the old content is still there then.
     """
+    import tempfile  # as dear as all else here; who only makes folders needs it not
+
     temporary = ""
     try:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
