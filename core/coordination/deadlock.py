@@ -196,6 +196,7 @@ def find_deadlock(log: WaitLog, agents: Collection[str] = ()) -> tuple[Waiting, 
     stuck = deadlocked(log)
     if not stuck:
         return None
+    named = {clean(agent, limit=200) for agent in agents}
     graph = wait_graph(log).subgraph(stuck)
     held: networkx.DiGraph[str] = networkx.DiGraph()
     held.add_edges_from((one, other) for one, other, data in graph.edges(data=True) if data["by"] == "held")
@@ -204,7 +205,7 @@ def find_deadlock(log: WaitLog, agents: Collection[str] = ()) -> tuple[Waiting, 
         # Who is stuck behind a knot but no part of it is no victim: its end would free nobody there.
         inside = held.subgraph(knot)
         waits = [each for each in log.waitings if each.session in knot]
-        if not inside.edges or (agents and not any(each.holder in agents for each in waits)):
+        if not inside.edges or (agents and not any(clean(each.holder, limit=200) in named for each in waits)):
             continue
         victim = min(waits, key=lambda each: each.seq)
         back = networkx.shortest_path(inside, target=victim.session)

@@ -61,7 +61,7 @@ class Untangler:
             return None
         if self._level is not Level.AUTO:
             if key != self._told:
-                self._propose(victim, told_circle(circle))
+                self._propose(told_circle(circle))
                 self._told = key
             return None
         return self._end(self._leases, victim, told_circle(circle))
@@ -72,7 +72,7 @@ class Untangler:
             with closing(self._leases):
                 self._leases = None
 
-    def _propose(self, victim: Waiting, circle: tuple[str, ...]) -> None:
+    def _propose(self, circle: tuple[str, ...]) -> None:
         store = self._services.store
         held = circle[-2]
         told = " → ".join(circle)
@@ -81,7 +81,7 @@ class Untangler:
             f" {held} --reason deadlock, which {circle[0]} holds"
         )
         with store.transaction():
-            store.append_event("lock", self._body(victim, circle, "deadlock"))
+            store.append_event("lock", {"state": "deadlock", "agent": circle[0], "cycle": list(circle), "by": ENGINE})
             store.append_event("alert", {"severity": "warning", "text": text})
             store.audit(ENGINE, "deadlock seen", f"{circle[0]} waits for {circle[1]}", told, outcome="proposed")
 
@@ -92,17 +92,14 @@ class Untangler:
         if not done.deadlock_broken:  # somebody else was quicker, or it came to its end
             return None
         with store.transaction():
-            store.append_event("lock", {**self._body(victim, circle, "timed_out"), "by": ENGINE})
+            body = {"agent": done.forced_timeout_agent, "actions": list(done.recovery_actions), "cycle": list(circle)}
+            store.append_event("lock", {"state": "deadlock_broken", **body, "by": ENGINE})
             told = f"ended deadlock {' → '.join(circle)}: {'; '.join(done.recovery_actions)}"
             store.append_event("alert", {"severity": "warning", "text": told})
         for step in done.restart_plan:
             if step.action == "restart":
                 self._tell_and_watch(victim.holder, step, circle)
         return done
-
-    @staticmethod
-    def _body(victim: Waiting, circle: tuple[str, ...], state: str) -> dict[str, object]:
-        return {"name": circle[1], "state": state, "holder": circle[0], "cycle": list(circle), "waited": victim.waited}
 
     def _tell_and_watch(self, agent: str, step: RestartStep, circle: tuple[str, ...]) -> None:
         """Tell the agent what to do now; it keeps all it has done, and is started again if it ends for this."""

@@ -86,7 +86,7 @@ def test_at_level_auto_it_is_ended_at_the_second_look(shop: Shop, knot: Knot) ->
         assert "timed out by engine" in knot.ended["executor"]
         assert untangler.look() is None
     (event,) = events(shop, "lock")
-    assert event["state"] == "timed_out"
+    assert (event["state"], event["agent"]) == ("deadlock_broken", "executor")
     assert event["cycle"] == ["executor", "of-planner", "planner", "of-executor", "executor"]
     audit = [record.what for record in shop.services.store.audit_records()]
     assert audit[-2:] == ["break deadlock", "break lock"]
