@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..clock import Clock
+from .credentials import DEFAULT_SERVER
 from .errors import TrackerError, TrackerLimitError, TrackerOfflineError, TrackerRefusedError
 from .github import GitHubTracker
 from .github_client import Request
@@ -73,7 +74,8 @@ def _not_reached(problem: TrackerError, tracker: GitHubTracker) -> Finding:
         case TrackerLimitError():
             return Finding(str(problem), "wait; all who share the token wait too")
         case TrackerOfflineError():
-            if "/api/v3" not in tracker.client.server and "github.com" not in tracker.client.server:
+            server = tracker.client.server
+            if server.startswith("https://") and server != DEFAULT_SERVER and not server.endswith("/api/v3"):
                 mend += "; the base_url of an Enterprise server ends in /api/v3"
             return Finding(f"{what}; Issues are written to the outbox until it can", mend)
         case TrackerRefusedError(status=status) if 300 <= status < 400:

@@ -268,6 +268,19 @@ def test_a_read_is_asked_again_and_at_last_the_tracker_is_offline(
     assert tracker.online() is True
 
 
+def test_a_slow_answer_is_not_waited_for(tracker: GitHubTracker, github: GitHub, clock: ManualClock) -> None:
+    own = tracker.client
+    hasty = GitHubTracker(GitHubClient(own.server, own.repository, own.credential, own.limiter, clock, timeout=1))
+    number = hasty.create(Draft("one")).number
+    github.proxy.fail(Fault.SLOW, method="GET", seconds=60)
+    assert hasty.get(number).title == "one"
+    github.proxy.fail(Fault.SLOW, method="PATCH", seconds=60)
+    with pytest.raises(OutcomeUnknownError, match="did not answer in time"):
+        hasty.write(number, title="two")
+    assert len(github.proxy.asked("PATCH")) <= 1  # nothing was sent a second time
+    hasty.client.close()
+
+
 def test_where_nobody_listens_nothing_was_sent(github: GitHub, paths: RepositoryPaths, clock: ManualClock) -> None:
     for address in ("http://127.0.0.1:1", "http://no-such-host.invalid.localhost:9"):
         settings = TrackerSettings.model_construct(
