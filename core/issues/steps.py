@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,9 @@ from .values import name_key
 
 DELAYS = (1.0, 2.0, 4.0, 8.0)
 """Seconds before an undoing is tried again whose answer was lost."""
+
+KEEPING = 5
+"""So often what others write while a body is put back is put into it."""
 
 Inverse = Mapping[str, Any]
 """What undoes a change, as JSON: ``number``; ``new`` and ``old`` values of texts; what was added to and removed from
@@ -87,14 +90,13 @@ def change_back(desk: Desk, inverses: Sequence[Inverse], holds: Holds) -> None:
 def _change_back(desk: Desk, inverses: Sequence[Inverse], holds: Holds) -> None:
     tracker = desk.tracker
     settled: set[str] = set()
+    began = tracker.get(inverses[0]["number"]) if inverses else None
+    wrote = False
     for inverse in reversed(inverses):
         number = inverse["number"]
         now = tracker.get(number)
-        back = {
-            field: value
-            for field, value in _old_values(now, inverse).items()
-            if field not in settled and value != getattr(now, field)
-        }
+        values = _old_values(now, inverse, settled)
+        back = {field: value for field, value in values.items() if value != getattr(now, field)}
         if inverse.get("instead"):
             settled.update(inverse["new"])
         added, removed = inverse.get("added", {}), inverse.get("removed", {})
@@ -108,11 +110,75 @@ def _change_back(desk: Desk, inverses: Sequence[Inverse], holds: Holds) -> None:
         for step in steps(number, change):
             holds.renew()
             step.do(tracker)
+            wrote = True
+        if change.body is not None:
+            _keep_what_came_between(desk, now, change.body, holds)
+    if began is not None and wrote:
+        _record(desk, began, tracker.get(began.number), holds)
 
 
-def _old_values(now: Issue, inverse: Inverse) -> dict[str, str]:
+def _record(desk: Desk, began: Issue, after: Issue, holds: Holds) -> None:
+    before, now = fields_of(began), fields_of(after)
+    changed = [field for field in FIELDS if before[field] != now[field]]
+    desk.records.wrote(
+        desk.holder,
+        "undo update",
+        f"issue {began.number}",
+        before={field: before[field] for field in changed},
+        after={field: now[field] for field in changed},
+        token=holds.token(f"issue/{began.number}"),
+    )
+
+
+def came_between(tracker: Tracker, number: int, before: str, ours: str) -> str | None:
+    """Return the body that somebody wrote between our read of ``before`` and our write of ``ours``; ``None``: none.
+
+    Only the history of edits tells, where the tracker has one.
+    """
+    edits = tracker.body_edits(number) or ()
+    mine = next((place for place, edit in enumerate(edits) if edit.body is not None and _same(edit.body, ours)), None)
+    if mine is None or mine + 1 >= len(edits):
+        return None  # not written, or nothing is known of what was before
+    theirs = edits[mine + 1].body
+    return None if theirs is None or _same(theirs, before) else theirs
+
+
+def _keep_what_came_between(desk: Desk, now: Issue, ours: str, holds: Holds) -> None:
+    """Put into the body what somebody wrote while we put it back: nobody else could know that it is gone.
+
+    Raises ConcurrencyConflictError where it cannot be merged (then theirs stands), or where it comes on and on.
+    """
+    before, number, clash = now.body, now.number, ""
+    for _ in range(KEEPING):
+        theirs = came_between(desk.tracker, number, before, ours)
+        if theirs is None:
+            break
+        merged = merge_lines(before, ours, theirs)
+        if merged is None:
+            clash, merged = theirs, theirs
+        holds.renew()
+        desk.tracker.write(number, body=merged)
+        before, ours = ours, merged
+    else:
+        clash = clash or ours
+    if clash:
+        raise ConcurrencyConflictError(
+            f"Issue {number}: others wrote its body while it was put back; theirs stays",
+            {"body": ours},
+            {"body": clash},
+            now,
+        )
+
+
+def _same(one: str, other: str) -> bool:
+    return same_text("body", one, other)
+
+
+def _old_values(now: Issue, inverse: Inverse, settled: Container[str]) -> dict[str, str]:
     back: dict[str, str] = {}
     for field, ours in inverse["new"].items():
+        if field in settled:
+            continue
         there, old = str(getattr(now, field)), str(inverse["old"][field])
         if same_text(field, there, old):
             continue
