@@ -116,10 +116,12 @@ class Heartbeat:
             ]
         trouble = ""
         for place, each in due:
+            asked = self._clock.boot()
             try:
                 renewed = self._leases.renew(each)
             except LostLeaseError as error:
-                over = began >= each.expires
+                now = self._clock.boot()
+                over, late = now >= each.expires, max(late, now - asked)  # paused before, or within the call
                 self._lose(place, _told(each, error, late if over else 0.0, self._trouble if over else ""))
             except StoreError as error:
                 trouble = str(error)
@@ -155,8 +157,9 @@ class Heartbeat:
                 if place not in self._gone and now >= each.expires
             ]
             late, trouble = now - self._awake, self._trouble
-            if self._asking and not trouble:
-                late, trouble = 0.0, f"it has not answered for {late:.0f} s"
+            if self._asking and not trouble:  # one cannot tell
+                trouble = f"no answer for {late:.0f} s, or this process was paused or the machine slept"
+                late = 0.0
         for place, each in over:
             lapsed = LostLeaseError(f"lock {each.name!r}: token {each.token} has lapsed", lapsed=True)
             self._lose(place, _told(each, lapsed, late, trouble))

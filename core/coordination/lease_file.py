@@ -70,7 +70,7 @@ class LeaseFile:
             return 0
 
     def connection(self) -> sqlite3.Connection:
-        """Return this thread's connection, to use within `explained`. Raises StoreError."""
+        """Return this thread's connection to the file that is there now. Raises StoreError; use it in `explained`."""
         if self._over:
             raise StoreError(self._over)
         if self._look() != self._inode:
@@ -79,31 +79,37 @@ class LeaseFile:
 
     def _reopen(self) -> None:
         with self._guard:
-            if self._over or self._look() == self._inode:
-                return
-            old, older = self.connections, self.tokens
-            self._open()
-            old.close()
-            older.close()
+            if not self._over and self._look() != self._inode:
+                self._open()  # what was open is closed when the last thread has done with it
 
     def write(self, statement: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
         """Run one statement as a transaction of its own; return its rows.
 
         Raises StoreError, and NoTokenError where the statement needs a token and there is none; then nothing counts.
         """
-        connection = self.connection()
-        try:
-            return connection.execute(statement, parameters).fetchall()
-        except sqlite3.IntegrityError as error:
-            raise NoTokenError from error
-        except sqlite3.OperationalError as error:
-            if not _is_busy(error):
-                with explained(self._path):
-                    raise
+        while True:
+            if self._over:
+                raise StoreError(self._over)
+            connections = self.connections
+            try:
+                rows = connections.own().execute(statement, parameters).fetchall()
+            except sqlite3.Error as error:
+                rows = self._write_patiently(connections, statement, parameters, error)
+            # Asked afterwards: what was written into a file that is no longer there does not count.
+            if self._look() == self._inode and self.connections is connections:
+                return rows
+            with explained(self._path):
+                self._reopen()
+
+    def _write_patiently(
+        self, connections: Connections, statement: str, parameters: tuple[object, ...], first: sqlite3.Error
+    ) -> list[tuple[Any, ...]]:
         with explained(self._path):
             try:
-                return _patiently(lambda: connection.execute(statement, parameters).fetchall())
-            except sqlite3.IntegrityError as error:  # as above: who had to wait meets it, too
+                if not _is_busy(first):
+                    raise first
+                return _patiently(lambda: connections.own().execute(statement, parameters).fetchall())
+            except sqlite3.IntegrityError as error:
                 raise NoTokenError from error
 
     def reserve_tokens(self) -> None:
@@ -124,8 +130,8 @@ class LeaseFile:
         """Write within ``BEGIN IMMEDIATE``: all of it or, after an exception, nothing. Raises as `write` does."""
         with explained(self._path):
             connection = self.connection()
-            _patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
             try:
+                _patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
                 try:
                     yield connection
                 except sqlite3.IntegrityError as error:
@@ -134,6 +140,8 @@ class LeaseFile:
             except BaseException:
                 roll_back(connection)
                 raise
+            if self._look() != self._inode:
+                raise StoreError(f"{self._path} was deleted or replaced meanwhile; this change is lost; try again")
 
     @contextmanager
     def snapshot(self) -> Iterator[sqlite3.Connection]:
@@ -158,14 +166,13 @@ class LeaseFile:
             if not self._over:
                 self._over = f"{self._path} was closed; open the leases again"
                 self.connections.close()
-                self.tokens.close()
 
 
 def _text(text: bytes) -> str:
     return text.decode("utf-8", "replace")
 
 
-def _is_busy(error: sqlite3.OperationalError) -> bool:
+def _is_busy(error: sqlite3.Error) -> bool:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
 
 

@@ -8,8 +8,9 @@ boot, or where the two files do not agree, the rest of the block is skipped, sin
 
 from __future__ import annotations
 
+import fcntl
 import os
-import threading
+import weakref
 from pathlib import Path
 
 from ..errors import StoreError
@@ -35,11 +36,12 @@ class Tokens:
         self._floor, self._path, self._boot_id = root / "tokens.reserved", root / "tokens.next", boot_id
         self._end = 0
         """Of the block that is known to be reserved for this boot."""
-        self._guard = threading.Lock()
         try:
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             raise not_writable(self._path, error) from error
+        # With the last connection that counts with it, not before: its number may be another file's by then.
+        weakref.finalize(self, os.close, self._file)
 
     def take(self) -> int | None:
         """Return the next token; ``None``: none is left, or it is in doubt: `reserve`, then try again."""
@@ -60,6 +62,17 @@ class Tokens:
         ``known`` is the end of a block, or a token, that was given out. Where `take` has tokens again meanwhile, since
         another was quicker, nothing is done.
         """
+        try:
+            # Of its own lock, too: where `locks.db` was deleted, a process may still be at work in the old one.
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+            try:
+                return self._reserve(known)
+            finally:
+                fcntl.flock(self._file, fcntl.LOCK_UN)
+        except OSError as error:
+            raise not_writable(self._path, error) from error
+
+    def _reserve(self, known: int) -> int:
         counter = self._read()
         if counter is not None and counter[0] < counter[1] and self._is_reserved(counter[1]):
             return counter[1]
@@ -70,18 +83,8 @@ class Tokens:
         if end > HIGHEST:
             raise StoreError(f"{self._floor} says that all fencing tokens are used up; it is damaged: put it right")
         write_atomically(self._floor, f"{end} {self._boot_id}\n".encode())
-        try:
-            os.pwrite(self._file, b"%020d %020d\n" % (begin, end), 0)
-        except OSError as error:
-            raise not_writable(self._path, error) from error
+        os.pwrite(self._file, b"%020d %020d\n" % (begin, end), 0)
         return end
-
-    def close(self) -> None:
-        """Let go of the file."""
-        with self._guard:
-            if self._file >= 0:
-                os.close(self._file)
-                self._file = -1
 
     def _read(self) -> tuple[int, int] | None:
         text = os.pread(self._file, _LENGTH, 0)

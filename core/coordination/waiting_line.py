@@ -49,6 +49,7 @@ _QUEUE = """
     ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11
 """
 _QUEUE_WITH_NOTHING = f"{_QUEUE} WHERE NOT EXISTS (SELECT 1 FROM lease WHERE session = ?6) RETURNING seq"  # noqa: S608
+_IS_WAITED_FOR = "SELECT 1 FROM lease JOIN waiter USING (name) WHERE lease.session = ? LIMIT 1"
 _KEEP = "UPDATE waiter SET expires = ? WHERE seq = ? AND holder_id = ? AND bell = ? RETURNING seq"
 _LEAVE = "DELETE FROM waiter WHERE seq = ? AND holder_id = ? AND bell = ? RETURNING seq"
 
@@ -241,8 +242,8 @@ class Line:
         """Take the last place in the queue. Raises DeadlockError where that would close a circle."""
         place = self._place(bell, now)
         self._seq = int(connection.execute(f"{_QUEUE} RETURNING seq", place).fetchall()[0][0])
-        if not connection.execute("SELECT 1 FROM lease WHERE session = ? LIMIT 1", (self._wanted.session,)).fetchall():
-            return  # nobody can wait for this session
+        if not connection.execute(_IS_WAITED_FOR, (self._wanted.session,)).fetchall():
+            return
         leases, waiters = self._table.living(connection)
         log = self._table.log(leases, waiters)
         circle = refusal(log, self._wanted.session)

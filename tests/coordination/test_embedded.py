@@ -368,6 +368,20 @@ class TestDamage:
             ann.acquire("a", "ann")
         bob.release(newer)
 
+    def test_by_a_deleted_file_is_noticed_by_who_waits(self, make: Make, paths: RepositoryPaths) -> None:
+        leases, other = make(SystemClock()), make(SystemClock())
+        held = leases.acquire("a", "ann", ttl=60)
+        with ThreadPoolExecutor(1) as pool:
+            waits = pool.submit(other.acquire, "a", "bob", 60.0, 60.0)
+            until_waiting(leases, 1)
+            for file in paths.root.glob("locks.db*"):
+                file.unlink()
+            newer = waits.result(30)
+        assert newer.token > held.token
+        with pytest.raises(LostLeaseError):
+            leases.release(held)
+        other.release(newer)
+
     def test_by_an_older_rollcage_is_carried_over(self, paths: RepositoryPaths, clock: ManualClock) -> None:
         from rollcage.core.coordination.lease_rows import MIGRATIONS
 
@@ -454,11 +468,13 @@ class Tokens(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(["locks.db", "tokens.next", "tokens.reserved"]))
     def lose_a_file(self, name: str) -> None:
+        """One at a time: all three at once are a new beginning."""
         assert self.leases is not None
         self.leases.close()
         for file in self.root.glob(f"{name}*"):
             file.unlink()
         self.open()
+        self.some(1)
 
     @rule(grants=st.integers(0, 30), in_place=st.booleans(), name=st.sampled_from(["locks.db", "tokens.reserved"]))
     def put_an_old_copy_back(self, grants: int, in_place: bool, name: str) -> None:
