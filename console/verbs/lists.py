@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,8 +15,10 @@ from ..output import Column, write_json, write_line, write_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from ...core.model import Checkpoint, Lease, Signal
+    from ...core.store.audit import Audit
 
 EVERYTHING = 1_000_000_000
 """As a limit: all there are. Programs get all; people the newest `SCREENFUL`."""
@@ -196,38 +199,56 @@ def _checkpoints(kept: Sequence[Checkpoint], *, as_json: bool) -> int:
 @json_option()
 @click.pass_obj
 def audit(context: Context, verify: bool, as_json: bool) -> int:
-    """List who did what, when, why, with what outcome."""
-    if verify:
-        return _verify(context, as_json=as_json)
-    records = context.store.audit_records(EVERYTHING if as_json else SCREENFUL)
+    """List who did what, when, why, with what outcome; writes to Issues have a chain of their own."""
+    with ExitStack() as opened:
+        chains = _chains(context, opened)
+        if verify:
+            return max([_verify(chain, name, place, as_json=as_json) for name, place, chain in chains])
+        limit = EVERYTHING if as_json else SCREENFUL
+        found = [(name, record) for name, _, chain in chains for record in chain.audit_records(limit)]
+    total = len(found)
+    found = sorted(found, key=lambda entry: entry[1].at)[-limit:]
     write_list(
-        records,
+        found,
         (
-            Column("seq", lambda record: record.seq, right=True),
-            Column("at", lambda record: record.at),
-            Column("who", lambda record: record.who),
-            Column("what", lambda record: record.what),
-            Column("subject", lambda record: record.subject),
-            Column("outcome", lambda record: record.outcome),
-            Column("why", lambda record: record.why),
+            Column("chain", lambda entry: entry[0]),
+            Column("seq", lambda entry: entry[1].seq, right=True),
+            Column("at", lambda entry: entry[1].at),
+            Column("who", lambda entry: entry[1].who),
+            Column("what", lambda entry: entry[1].what),
+            Column("subject", lambda entry: entry[1].subject),
+            Column("outcome", lambda entry: entry[1].outcome),
+            Column("why", lambda entry: entry[1].why),
         ),
         as_json=as_json,
-        body=lambda record: body("audit", record),
+        body=lambda entry: body("audit", entry[1]) | {"chain": entry[0]},
         empty="the audit log is empty",
     )
-    if not as_json and records and records[0].seq > 1:
-        say(f"these are the newest {len(records)}; --json lists all")
+    if not as_json and (total > len(found) or any(record.seq > 1 for _, record in found[:1])):
+        say(f"these are the newest {len(found)}; --json lists all")
     return ExitCode.DONE
 
 
-def _verify(context: Context, *, as_json: bool) -> int:
-    report = context.store.verify_audit()
+def _chains(context: Context, opened: ExitStack) -> list[tuple[str, Path, Audit]]:
+    """Return the operator's chain, and that of Issues where there is one: name, file, audit."""
+    from ...core.issues.records import Records
+
+    chains: list[tuple[str, Path, Audit]] = [("state", context.paths.state_db, context.store)]
+    if context.paths.issues_db.exists():
+        records = opened.enter_context(closing(Records.open(context.paths, context.clock)))
+        chains.append(("issues", context.paths.issues_db, records))
+    return chains
+
+
+def _verify(chain: Audit, name: str, place: Path, *, as_json: bool) -> int:
+    report = chain.verify_audit()
     if as_json:
-        write_json(body("audit_report", report))
+        write_json(body("audit_report", report) | {"chain": name})
     elif report.ok:
-        write_line(f"the chain of {report.records} records is whole; its head is {report.head}")
+        whose = "" if name == "state" else f" of {name}"
+        write_line(f"the chain{whose} of {report.records} records is whole; its head is {report.head}")
     else:
-        say(f"the audit log was damaged or altered: {report.problem}; {context.paths.state_db} is its file")
+        say(f"the audit log was damaged or altered: {report.problem}; {place} is its file")
     return ExitCode.DONE if report.ok else ExitCode.ERROR
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from ..errors import LeaseError
@@ -60,12 +61,12 @@ def sync_labels(desk: Desk) -> Synced:
 
 def define_labels(desk: Desk, used: Iterable[str] = ()) -> tuple[str, ...]:
     """Define the labels of ours that are not, or have another colour; return their names. Raises TrackerError."""
-    made = []
-    for name, colour, description in list(definitions_missing(desk.tracker.label_definitions(), used)):
-        desk.tracker.define_label(name, colour, description)
-        desk.records.wrote(desk.holder, "define label", name, after={"colour": colour, "description": description})
-        made.append(name)
-    return tuple(made)
+    missing = list(definitions_missing(desk.tracker.label_definitions(), used))
+    with desk.records.transaction() if desk.is_local else nullcontext():
+        for name, colour, description in missing:
+            desk.tracker.define_label(name, colour, description)
+            desk.records.wrote(desk.holder, "define label", name, after={"colour": colour, "description": description})
+    return tuple(name for name, _, _ in missing)
 
 
 class _InStep(Goal):

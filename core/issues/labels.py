@@ -63,6 +63,8 @@ def in_step(current: Issue, change: Change) -> Change:
     Where it closes the Issue and names no status, a status that a closed one cannot have becomes ``done``. Raises
     UsageError where it adds two of a group.
     """
+    if not change.add_labels and change.state != "closed":
+        return change
     added, removed = list(change.add_labels), list(change.remove_labels)
     gone = {name_key(label) for label in removed}
     for prefix in ONE_OF:

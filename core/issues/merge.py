@@ -139,6 +139,8 @@ def plan(base: Mapping[str, object] | None, current: Issue, wanted: Wanted, *, w
         there = getattr(current, kind)
         goal = getattr(wanted, kind)
         added, removed = getattr(wanted, f"add_{kind}"), getattr(wanted, f"remove_{kind}")
+        if goal is None and not added and not removed:
+            continue
         if goal is not None:
             if base is None and _keys(goal) != _keys(there):
                 conflicts.append(kind)

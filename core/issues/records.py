@@ -11,18 +11,20 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 from ..clock import Clock, iso, parse_iso
 from ..store.audit import Audit
 from ..store.connections import Connections
+from ..store.paths import RepositoryPaths
 from .issue import Draft, Issue
+from .local import open_connections
 from .values import name_key
 
 VERSIONS, VERSIONS_IN_ALL = 64, 20_000
 """So many versions are kept of one Issue, and of all."""
-_SWEEP = 64
-"""Every so many versions the oldest are forgotten."""
+_OFTEN, _SWEEP = 8, 64
+"""Every so many versions the oldest are forgotten, of one Issue and of all."""
 INTENTS = 20_000
 """So many creations that are done are remembered."""
 
@@ -69,6 +71,15 @@ class Records(Audit):
         """Take the connections of `rollcage.core.issues.local.open_connections`, whose owner closes them."""
         self._connections, self.clock = connections, clock
 
+    @classmethod
+    def open(cls, paths: RepositoryPaths, clock: Clock) -> Self:
+        """Open the records by themselves, without a desk; to be closed. Raises StoreError."""
+        return cls(open_connections(paths), clock)
+
+    def close(self) -> None:
+        """Close what `open` opened; a later use is a StoreError."""
+        self._connections.close()
+
     def lies_in(self, connections: Connections) -> bool:
         """Tell whether the records are written in the transactions of ``connections``."""
         return self._connections is connections
@@ -96,9 +107,10 @@ class Records(Audit):
         """Remember ``issue`` as somebody sees it, so that what they want of it can be merged; return it."""
         version = issue.version
         with self._connections.reading() as connection:
-            query = "SELECT 1 FROM seen WHERE number = ? AND version = ?"
-            if connection.execute(query, (issue.number, version)).fetchone() is not None:
-                return issue
+            if not connection.in_transaction:  # only then it saves something: a durable write of what is known
+                query = "SELECT 1 FROM seen WHERE number = ? AND version = ?"
+                if connection.execute(query, (issue.number, version)).fetchone() is not None:
+                    return issue
         body = json.dumps([issue.title, issue.body, issue.state, issue.labels, issue.assignees])
         with self._connections.transaction() as connection:
             seq = connection.execute(
@@ -106,11 +118,12 @@ class Records(Audit):
             ).lastrowid
             if seq and seq % _SWEEP == 0:
                 connection.execute("DELETE FROM seen WHERE seq <= ?", (seq - VERSIONS_IN_ALL,))
-            connection.execute(
-                "DELETE FROM seen WHERE number = ?1 AND seq <= ("
-                "SELECT seq FROM seen WHERE number = ?1 ORDER BY seq DESC LIMIT 1 OFFSET ?2)",
-                (issue.number, VERSIONS),
-            )
+            if seq and seq % _OFTEN == 0:
+                connection.execute(
+                    "DELETE FROM seen WHERE number = ?1 AND seq <= ("
+                    "SELECT seq FROM seen WHERE number = ?1 ORDER BY seq DESC LIMIT 1 OFFSET ?2)",
+                    (issue.number, VERSIONS),
+                )
         return issue
 
     def seen(self, number: int, version: str) -> dict[str, object] | None:

@@ -9,8 +9,9 @@ from typing import Any
 
 from .desk import Desk, Holds
 from .errors import ConcurrencyConflictError, OutcomeUnknownError
-from .issue import Issue
+from .issue import FIELDS, Issue
 from .merge import SETS, Change, merge_lines, same_text
+from .records import fields_of
 from .tracker import Tracker
 from .values import name_key
 

@@ -169,9 +169,11 @@ def _at_once(desk: Desk, number: int, goal: Goal, holds: Holds) -> UpdateResult:
         if not change:
             return UpdateResult(desk.records.saw(current), updated=False, attempt=1)
         check_scope(desk, goal.what, current, change)
+        after = None
         for step in steps(number, change):
-            step.do(desk.tracker)
-        after = desk.tracker.get(number)
+            after = step.do(desk.tracker)
+        if not isinstance(after, Issue):  # a label or a person came last
+            after = desk.tracker.get(number)
         _record(desk, goal, current, after, token)
     return UpdateResult(after, updated=True, attempt=1)
 
@@ -188,7 +190,18 @@ def _remotely(desk: Desk, number: int, goal: Goal, holds: Holds, journal: Journa
         if not work.done and isinstance(error, _PLAIN):
             raise  # nothing was sent
         left = work.undo()
-        if isinstance(error, ConcurrencyConflictError) and not left:
+        if left:
+            token = holds.token(f"issue/{number}")
+            desk.records.wrote(
+                desk.holder,
+                goal.what,
+                f"issue {number}",
+                after={"left": left},
+                token=token,
+                why=str(error),
+                outcome="left",
+            )
+        elif isinstance(error, ConcurrencyConflictError):
             raise
         raise _failed(number, error, left) from error
     if not work.attempt:
@@ -283,6 +296,8 @@ class _Work:
 
 def check_scope(desk: Desk, kind: str, current: Issue, change: Change) -> None:
     """Raise ScopeViolationError where whoever works here may not do it."""
+    if desk.scope is None:
+        return
     check_write(
         desk.scope, kind, current, {"title": change.title, "add": change.add_labels, "remove": change.remove_labels}
     )
@@ -297,7 +312,7 @@ def _record(desk: Desk, goal: Goal, first: Issue, current: Issue, token: int) ->
     changed = [name for name in FIELDS if before[name] != after[name]]
     with desk.records.transaction():
         desk.records.saw(current)
-        for label in current.labels:
+        for label in current.labels if "labels" in changed else ():
             if group_of(label) and label not in first.labels:
                 desk.records.label_added(current.number, label)
         desk.records.wrote(

@@ -21,6 +21,7 @@ from .tables import Tables
 
 _GENESIS = "0" * 64
 _LONGEST = 2_000
+_SHORT = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,9 @@ def _link(previous: str, body: str) -> str:
 
 
 def _safe(text: str) -> str:
+    # Too short for a secret, and nothing to clean, as are the names of most fields: half of the time goes here.
+    if len(text) <= _SHORT and text.isascii() and text.isprintable() and " " not in text and ":" not in text:
+        return text
     # Masked before it is cut: half a token would not be recognised.
     masked = mask_secrets(clean(text, limit=5 * _LONGEST))
     return masked if len(masked) <= _LONGEST else masked[: _LONGEST - 1] + "…"
