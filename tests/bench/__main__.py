@@ -21,6 +21,8 @@ SECTIONS = {
     "recover": "From a finding to a finished rollback",
     "corpus": "Histories on real packages with seeded faults",
     "leases": "Locks side by side, alone and among eight processes",
+    "github": "Issue operations at the rate that GitHub allows, safe against bare",
+    "issues": "Issue operations on this machine, safe against bare",
     "console": "The console on a pseudo-terminal of 120x40",
 }
 
