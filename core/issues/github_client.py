@@ -231,13 +231,13 @@ class GitHubClient:
 
     def _judged(self, request: Request, answer: Answer) -> Answer:
         status = answer.status
-        if status in request.fine:
-            return answer
         if answer.is_limit:
             seconds = self.limiter.pause(answer.pause)
             raise TrackerLimitError(
                 f"GitHub asks to wait ({answer.message or f'HTTP {status}'}); next try in {seconds:.0f} s", seconds
             )
+        if status in request.fine:
+            return answer
         if status >= 500 or (status == 202 and request.verb == "GET"):
             self._failed(request, f"it answered {status}", unsent=False)
         if status >= 400 or (300 <= status != 304):

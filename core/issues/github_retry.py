@@ -145,9 +145,11 @@ class Answer:
 
         By its headers, else by its words: as in GitHub's *Exceeding the rate limit* and in PyGithub's Requester.
         """
+        words = self.message.lower()
+        if self.status == 422:
+            return "submitted too quickly" in words
         if self.status not in {403, 429}:
             return False
-        words = self.message.lower()
         return (
             self.status == 429
             or "retry-after" in self.headers

@@ -416,6 +416,29 @@ def test_a_used_up_hour_is_waited_for_by_the_servers_clock(
     assert len(github.proxy.exchanges) == 1
 
 
+@pytest.mark.parametrize(
+    ("status", "headers", "message", "is_limit", "pause"),
+    [
+        (403, {"retry-after": "7"}, "", True, 7),
+        (403, {"retry-after": "Fri, 20 Nov 2026 14:00:00 GMT"}, "", True, None),
+        (429, {}, "", True, None),
+        (403, {}, "You have exceeded a secondary rate limit. Please wait a few minutes.", True, None),
+        (403, {}, "You have triggered an abuse detection mechanism.", True, None),
+        (403, {"x-ratelimit-remaining": "0"}, "", True, None),
+        (422, {}, "Validation Failed: was submitted too quickly after a previous comment", True, None),
+        (403, {"x-ratelimit-remaining": "17"}, "Resource not accessible by personal access token", False, None),
+        (422, {}, "Validation Failed", False, None),
+        (503, {"retry-after": "7"}, "", False, 7),
+    ],
+)
+def test_what_asks_to_wait_and_what_says_no(
+    status: int, headers: dict[str, str], message: str, is_limit: bool, pause: float | None
+) -> None:
+    answer = Answer(status, headers, {"message": message})
+    assert answer.is_limit is is_limit
+    assert answer.pause == pause
+
+
 def test_the_budget_is_what_github_says(tracker: GitHubTracker) -> None:
     number = tracker.create(Draft("one")).number
     tracker.get(number)
