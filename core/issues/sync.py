@@ -271,6 +271,8 @@ def _send_all(desk: Desk, holds: Holds) -> Replay:
 
 def _tried(desk: Desk, waiting: Waiting) -> tuple[Waiting, str]:
     """Send one; return it as it is then, and why no more can be sent now. Raises StoreError."""
+    if holder := _holder(desk, waiting):  # not waited for: others may go on
+        return replace(waiting, note=holder), ""
     acting = replace(desk, holder=waiting.holder, scope=waiting.scope)
     send = {CREATE: _send_create, UPDATE: _send_update, BATCH: _send_batch}[waiting.kind]
     try:
@@ -285,6 +287,13 @@ def _tried(desk: Desk, waiting: Waiting) -> tuple[Waiting, str]:
         raise
     except RollcageError as error:
         return replace(waiting, state=CONFLICT, note=str(error)), ""
+
+
+def _holder(desk: Desk, waiting: Waiting) -> str:
+    """Return which of the Issues that it changes somebody else holds, in words; empty: none."""
+    names = {f"issue/{target}" for target in _targets(desk, waiting)} - set(desk.held.tokens() if desk.held else ())
+    held = [lease for lease in desk.leases.list() if lease.name in names]
+    return f"lock {held[0].name!r} is held by {held[0].holder}" if held else ""
 
 
 def _send_create(desk: Desk, waiting: Waiting) -> Waiting:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -380,6 +381,26 @@ def test_signals_are_passed_on(start: Start, leases: EmbeddedLeases) -> None:
     child.send_signal(signal.SIGUSR1)
     assert ended(child)[:2] == (9, "got it\n")
     assert held(leases) == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "ends"), [(b"hi\n", (0, b"got hi")), (b"\x03", (130, b""))], ids=["a line", "Ctrl-C"]
+)
+def test_the_terminal_is_the_commands(start: Start, tmp_path: Path, typed: bytes, ends: tuple[int, bytes]) -> None:
+    command = [SHELL, "-c", "echo ready; read line; echo got $line"]
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [sys.executable, "-S", "main.py", "lock", "run", "x", "--", *command])
+    said = b""
+    with suppress(OSError):  # the terminal is closed when its last process ends
+        while b"ready" not in said:
+            said += os.read(terminal, 1_000)
+        os.write(terminal, typed)
+        while part := os.read(terminal, 1_000):
+            said += part
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == ends[0]
+    assert ends[1] in said
 
 
 def test_what_was_ignored_stays_ignored(start: Start, leases: EmbeddedLeases) -> None:
