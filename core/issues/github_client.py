@@ -111,7 +111,7 @@ class GitHubClient:
         self._own = _Own()
         self._clients: WeakSet[Github] = WeakSet()
         self._guard = threading.Lock()
-        self._leave = leave or threading.Event()
+        self._leave, self._is_shared, self._closed = leave or threading.Event(), leave is not None, False
 
     @property
     def root(self) -> str:
@@ -157,8 +157,10 @@ class GitHubClient:
             answer = self.send(Request("GET", follow.removeprefix(prefix), request.what))
 
     def close(self) -> None:
-        """Let waiting threads go, and close the connections of all."""
-        self._leave.set()
+        """Close the connections of all threads, and let those that wait go, unless ``leave`` is somebody else's."""
+        self._closed = True
+        if not self._is_shared:
+            self._leave.set()
         with self._guard:
             clients, self._clients = list(self._clients), WeakSet()
         for client in clients:
@@ -167,7 +169,7 @@ class GitHubClient:
     # -- one request
 
     def _once(self, request: Request) -> Answer:
-        if self._leave.is_set():
+        if self._closed or self._leave.is_set():
             raise TrackerOfflineError("the tracker was closed; open it again")
         slot = self.limiter.enter(request.cost, self._leave, self._patience)
         try:

@@ -483,6 +483,16 @@ def test_closing_lets_a_waiting_thread_go(tracker: GitHubTracker, github: GitHub
     waiting.close()
 
 
+def test_closing_ends_nothing_but_the_tracker(github: GitHub, paths: RepositoryPaths, clock: ManualClock) -> None:
+    leave = threading.Event()
+    settings = TrackerSettings(kind="github", repo=github.repository, base_url=github.url)
+    tracker = open_github(settings, paths, clock, {"GITHUB_TOKEN": github.token}, leave=leave)
+    tracker.close()
+    assert not leave.is_set()
+    with pytest.raises(TrackerOfflineError, match="was closed"):
+        tracker.get(1)
+
+
 @pytest.mark.parametrize(
     ("token", "words"), [("", "holds no token"), ("a\nb", "is no token"), ("ghp_ü", "is no token")]
 )
