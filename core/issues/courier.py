@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from ..clock import Clock, iso
 from ..config import Settings
@@ -19,14 +21,30 @@ from ..store.store import Store
 from ..text import clean
 from .context import VIOLATION
 from .local import open_connections
-from .notify import ESCALATED, KEPT, SEEN, Notification, confirmed, pending, post_new, put
+from .notify import (
+    ASSIGNED,
+    CHANGED,
+    CLOSED,
+    ESCALATED,
+    KEPT,
+    SEEN,
+    Notification,
+    agents_of,
+    confirmed,
+    pending,
+    post_new,
+    put,
+    queue,
+)
 from .records import Records
 
 AGAIN_S = 300.0
 """Seconds until an agent that has not confirmed is told again: it may be in the middle of a long step."""
 TRIES = 3
 """So often it is told; then, after the same time, a human is."""
-_TOLD = "issues:told"
+_TOLD, _READ = "issues:told", "issues:read"
+_REASONS = {"created": ASSIGNED, "changed": CHANGED, "reopened": CHANGED, "closed": CLOSED}
+"""Why an agent is told of a change that `watch` saw."""
 _FOR_PEOPLE = (VIOLATION, "persistent_conflict")
 _MOST_TOLD = 50
 """At once: of a flood people need not see all."""
@@ -47,6 +65,8 @@ class Courier:
         """Up to where the messages of each agent were read."""
         self._begun: set[tuple[int, int]] = set()
         """For which notification, at which try, the agent's start was tried."""
+        self._read: int | None = None
+        """Up to where the events were read."""
 
     def look(self) -> None:
         """Do what is due, and tell people of operations on Issues that a human has to look at. Raises StoreError."""
@@ -57,6 +77,7 @@ class Courier:
             self._signals = Signals(self._store)
         records = Records(self._connections, self._clock)
         self._tell_people(records)
+        self._hear_of_others(records)
         post_new(self._paths, records)
         waiting = pending(records)
         if not waiting:
@@ -98,6 +119,29 @@ class Courier:
                 self._store.audit("engine", "escalate", str(subject), f"{who}: {why}", outcome=str(outcome))
                 self._alert("warning", f"{who}, {what}, {subject}: {why}")
             self._store.set_note(_TOLD, str(last))
+
+    def _hear_of_others(self, records: Records) -> None:
+        """Tell agents what others made of their Issues: the events of `watch`, without what rollcage wrote itself."""
+        if self._read is None:
+            kept, newest = self._store.get_note(_READ), self._store.recent_events(1)
+            self._read = int(kept) if kept else newest[0].seq if newest else 0
+        found = False
+        while events := self._store.events_since(self._read):
+            for event in events:
+                if event.event == "issue" and event.body.get("change") in _REASONS:
+                    found = True
+                    self._queue_of(records, event.body)
+            self._read = events[-1].seq
+        if found:
+            self._store.set_note(_READ, str(self._read))
+
+    def _queue_of(self, records: Records, body: Mapping[str, Any]) -> None:
+        number, change = int(body["number"]), str(body["change"])
+        if records.seen(number, str(body["version"])) is not None:
+            return
+        text = f"Issue {number} was {change} by others: {body['title']}"
+        for agent in sorted(agents_of(body["labels"])):
+            queue(records, agent, text, sender="tracker", issue=number, reason=_REASONS[change])
 
     def _hear(self, records: Records, waiting: list[Notification]) -> None:
         """Take what agents confirmed: each only what it was told itself."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -203,9 +204,14 @@ def _reason(agent: str, before: Issue | None, after: Issue) -> str:
     return UNBLOCKED if _BLOCKED in was - is_ else CHANGED
 
 
-def _agents(issue: Issue) -> set[str]:
-    named = {label[len(_AGENT) :] for label in issue.labels if name_key(label).startswith(_AGENT)}
+def agents_of(labels: Iterable[str]) -> set[str]:
+    """Return the agents that labels name: of names that no agent can have, none."""
+    named = {label[len(_AGENT) :] for label in labels if name_key(label).startswith(_AGENT)}
     return {name for name in named if not name_problem(name)}
+
+
+def _agents(issue: Issue) -> set[str]:
+    return agents_of(issue.labels)
 
 
 def _released_by(desk: Desk, number: int) -> list[Issue]:

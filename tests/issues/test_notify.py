@@ -221,3 +221,21 @@ def test_a_name_that_no_agent_has_is_an_error(office: Office) -> None:
         notify_agent(office.paths, office.desk.records, "../x", "hello", sender="ann")
     office.create("../x")
     assert pending(office.desk.records) == []
+
+
+def test_what_others_made_of_an_issue_is_told_too(office: Office) -> None:
+    number = office.create("executor")
+    office.courier.look()
+    office.say("executor", "seen n-1")
+    mine = office.desk.tracker.get(number)
+    seen = {"number": number, "title": "fit", "state": "open", "labels": ["agent:executor", "bug"]}
+    for change, version in (("changed", mine.version), ("changed", "another"), ("gone", "x")):
+        office.store.append_event("issue", {**seen, "change": change, "version": version})
+    office.courier.look()
+    (told,) = pending(office.desk.records)
+    assert (told.agent, told.reason, told.text) == ("executor", "changed", "Issue 1 was changed by others: fit")
+    office.say("executor", "seen n-2")
+    with closing(Courier(FLEET, office.paths, office.store, office.clock, None)) as another:
+        another.look()
+        another.look()
+    assert pending(office.desk.records) == []
