@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -35,7 +36,7 @@ from .issue import Draft
 from .journal import DONE, LEFT, RUNNING, UNDOING, UNDONE, Batch, Entry, Operation
 from .merge import wanted_of
 from .scope import check_write, completed
-from .steps import Inverse, change_back
+from .steps import Inverse, change_back, patiently
 from .update import Merging, bring, escalate
 from .values import check_body, check_draft, check_number
 
@@ -306,6 +307,8 @@ class _Run:
 
 _PLAIN = (UsageError, ScopeViolationError, LeaseError, StoreError)
 """Errors that are clear as they are, where nothing was written."""
+_MENDABLE = (401, 403)
+"""Refusals that a new token or another right mends: what is to be undone then is tried again by `recover`."""
 _AWAY = (TrackerOfflineError, TrackerLimitError)
 """Errors after which the same can be asked again later."""
 
@@ -328,18 +331,23 @@ class _Undoing:
                 journal.become(desk.records, self._batch.id, UNDOING)
         except LeaseError:  # somebody else is at it by now
             return (), tuple(entry.operation.id for entry in self._sent())
+        stuck: set[object] = set()
+        every = {entry.operation.args.get("number") for entry in self._sent()}
         for entry in reversed(self._sent()):
-            state, note = UNDONE, ""
-            try:
-                undo(desk, entry, self._holds)
-            except TrackerRefusedError as error:
-                state, note = LEFT, str(error)
-            except ConcurrencyConflictError as error:
-                state, note = LEFT, str(error)
-            except (TrackerError, LeaseError):
-                later = True
+            if entry.operation.args.get("number") in stuck:
                 left.append(entry.operation.id)
                 continue
+            state, note = UNDONE, ""
+            try:
+                patiently(desk, self._holds, partial(undo, desk, entry, self._holds))
+            except (ConcurrencyConflictError, TrackerError, LeaseError) as error:
+                if not _is_final(error):
+                    later = True
+                    left.append(entry.operation.id)
+                    # Of one Issue the last must be undone first; and who does not answer does not answer the next.
+                    stuck |= {entry.operation.args.get("number")} if isinstance(error, TrackerRefusedError) else every
+                    continue
+                state, note = LEFT, str(error)
             (undone if state == UNDONE else left).append(entry.operation.id)
             with suppress(LeaseError):
                 self._ended(entry, state, note)
@@ -367,6 +375,13 @@ class _Undoing:
     def _ended(self, entry: Entry, state: str, note: str) -> None:
         with self._desk.recording(self._holds, self._locks):
             journal.ended(self._desk.records, self._batch.id, entry.position, state, note)
+
+
+def _is_final(error: RollcageError) -> bool:
+    """Tell whether trying again later is no use."""
+    if isinstance(error, TrackerRefusedError):
+        return error.status not in _MENDABLE
+    return isinstance(error, ConcurrencyConflictError)
 
 
 def undo(desk: Desk, entry: Entry, holds: Holds) -> None:

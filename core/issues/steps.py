@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .desk import Desk, Holds
-from .errors import ConcurrencyConflictError, OutcomeUnknownError
+from .errors import ConcurrencyConflictError, OutcomeUnknownError, TrackerLimitError, TrackerOfflineError
 from .issue import FIELDS, Issue
 from .merge import SETS, Change, merge_lines, same_text
 from .records import fields_of
@@ -18,6 +18,8 @@ from .values import name_key
 DELAYS = (1.0, 2.0, 4.0, 8.0)
 """Seconds before an undoing is tried again whose answer was lost."""
 
+LONGEST_PAUSE = 30.0
+"""Seconds for which a tracker that asks to wait is waited for at most, each time: half of what a lease gives."""
 KEEPING = 5
 """So often what others write while a body is put back is put into it."""
 
@@ -73,22 +75,30 @@ def instead(number: int, ours: str, theirs: str) -> dict[str, Any]:
     return {"number": number, "new": {"body": ours}, "old": {"body": theirs}, "instead": True}
 
 
+def patiently(desk: Desk, holds: Holds, undo: Callable[[], None]) -> None:
+    """Undo, again after a while where the tracker does not answer or asks to wait: what stands half hurts most.
+
+    Raises as ``undo`` does, and LostLeaseError: then nothing may be written any more.
+    """
+    for delay in DELAYS:
+        try:
+            undo()
+            return
+        except TrackerLimitError as error:
+            pause = max(delay, min(error.seconds, LONGEST_PAUSE))
+        except (OutcomeUnknownError, TrackerOfflineError):
+            pause = delay
+        holds.renew()
+        desk.clock.wait(threading.Event(), pause)
+        holds.renew()
+    undo()
+
+
 def change_back(desk: Desk, inverses: Sequence[Inverse], holds: Holds) -> None:
     """Undo the changes of one Issue, the last first, whether they were made or not; what others made since stays.
 
     Raises TrackerError, LostLeaseError, and ConcurrencyConflictError where somebody has since changed the very lines.
     """
-    for delay in (*DELAYS, None):
-        try:
-            _change_back(desk, inverses, holds)
-            return
-        except OutcomeUnknownError:
-            if delay is None:
-                raise
-            desk.clock.wait(threading.Event(), delay)
-
-
-def _change_back(desk: Desk, inverses: Sequence[Inverse], holds: Holds) -> None:
     tracker = desk.tracker
     settled: set[str] = set()
     began = tracker.get(inverses[0]["number"]) if inverses else None

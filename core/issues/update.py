@@ -31,7 +31,7 @@ from .merge import Change, Conflicting, Wanted, merge_lines, plan, same_text, wa
 from .notify import queue_about, queue_released
 from .records import fields_of
 from .scope import check_write
-from .steps import Inverse, change_back, instead, inverse_of, steps
+from .steps import Inverse, change_back, instead, inverse_of, patiently, steps
 from .values import check_number
 
 ATTEMPTS = 5
@@ -288,7 +288,7 @@ class _Work:
         if not self.done:
             return ()
         try:
-            change_back(self._desk, self._inverses, self._holds)
+            patiently(self._desk, self._holds, lambda: change_back(self._desk, self._inverses, self._holds))
         except RollcageError:
             return tuple(self.done)
         return ()

@@ -166,8 +166,20 @@ def test_what_cannot_be_undone_is_named(desk: Desk, far: FaultyTracker) -> None:
     assert raised.value.left == ("say",)
     assert raised.value.exit_code == ExitCode.NOT_UNDONE
     assert far.there[1].title == "one"
-    assert recover(desk) == 0
-    assert ("undo batch", written(desk)[-1][1], "left") == written(desk)[-1]
+    assert "hello" in far.said[2][0].body
+    assert recover(desk) == 0  # allowed again
+    assert far.said[2] == []
+    assert ("undo batch", written(desk)[-1][1], "undone") == written(desk)[-1]
+
+
+def test_what_others_changed_in_the_same_lines_stands_for_good(desk: Desk, far: FaultyTracker) -> None:
+    far.before["comment"] = [lambda: far.foreign(1, body="theirs\n")]
+    far.faults["comment"] = [REFUSED]
+    with pytest.raises(BatchOperationError) as raised:
+        batch_operation_atomically(desk, [WORK[1], WORK[2]])
+    assert raised.value.left == ("set",)
+    assert (far.there[1].body, recover(desk)) == ("theirs\n", 0)
+    assert written(desk)[-1][::2] == ("undo batch", "left")
 
 
 def test_an_undoing_without_a_network_goes_on_later(desk: Desk, far: FaultyTracker) -> None:
