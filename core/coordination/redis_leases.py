@@ -52,6 +52,8 @@ class RedisLeases:
         self._requests = itertools.count(1)
         self._doubtful: dict[str, str] = {}
         """Requests whose answer was lost, and the name that each was for."""
+        self._unreleased: dict[int, str] = {}
+        """Tokens that were given back, but the answer was lost, and the name of each."""
         self._open: set[object] = set()
         """Tokens of what is held, and requests under way: while there are any, `close` has something to end."""
 
@@ -116,7 +118,11 @@ class RedisLeases:
     def release(self, held: HeldLease) -> None:
         """See `Leases.release`."""
         again = (held.name, held.token, 1)
-        answer = self._table.server.run(RELEASE, self._table.key, held.name, held.token, 0, again=again)
+        try:
+            answer = self._table.server.run(RELEASE, self._table.key, held.name, held.token, 0, again=again)
+        except UnreachableError:
+            self._unreleased[held.token] = held.name
+            raise
         self._open.discard(held.token)
         if answer[0] != "held":
             raise self._table.lost(held.name, held.token, answer)
@@ -160,7 +166,7 @@ class RedisLeases:
     def refuse(self, waiting: Waiting, reason: str) -> bool:
         """See `Leases.refuse`."""
         told = clean(reason) or "refused"
-        return bool(self._table.run(REFUSE, waiting.name, waiting.seq, waiting.session, told, repeat=False))
+        return bool(self._table.run(REFUSE, waiting.name, waiting.seq, waiting.session, told))
 
     def break_(self, name: str, by: str, reason: str, record: Recorder, token: int | None = None) -> Lease:
         """See `Leases.break_`; raises UsageError where several hold the name and ``token`` names none of them."""
@@ -173,7 +179,7 @@ class RedisLeases:
         lease = leases[0]
         record(by, "break lock", f"{lease.name}: token {lease.token}, held by {lease.holder}", reason)
         why = f"was broken by {clean(by, limit=200)}: {clean(reason) or 'no reason'}"
-        if not self._table.run(TAKE, name, lease.token, "", why, repeat=False):
+        if not self._table.run(TAKE, name, lease.token, "", why):
             raise LostLeaseError(f"nobody holds lock {clean(name)!r} any more: it has gone by itself")
         return lease
 
@@ -231,7 +237,7 @@ class RedisLeases:
         self._table.run(FORGET, holder_id)
 
     def _take(self, wanted: Wanted, wait: float, meanwhile: Callable[[], None], told: float | None = None) -> HeldLease:
-        if self._doubtful:
+        if self._doubtful or self._unreleased:
             self._settle()
         self._open.add(wanted.request)
         try:
@@ -244,13 +250,16 @@ class RedisLeases:
                 self._open.discard(wanted.request)
                 raise  # the server said so
             self._doubtful[wanted.request] = wanted.name
-            if not isinstance(error, UnreachableError):
-                with suppress(StoreError):
-                    self._settle()
+            with suppress(StoreError):  # then with the next request, or it lapses
+                self._settle()
             raise
 
     def _settle(self) -> None:
-        """Give back what was asked for, and may have been granted, when an answer was lost. Raises StoreError."""
+        """Give back what nobody relies on, but the server may think is held or waited for. Raises StoreError."""
+        for token, name in builtins.list(self._unreleased.items()):
+            self._table.run(RELEASE, name, token, 1)
+            self._unreleased.pop(token, None)
+            self._open.discard(token)
         for request, name in builtins.list(self._doubtful.items()):
             answer = self._table.run(LEAVE, name, request)
             if answer[0] == "granted":

@@ -10,7 +10,7 @@ All keys begin with one prefix that has a hash tag, so that they share one slot 
   ``NAME``          the leases of that name, those that lapsed among them until somebody takes the name
 ``P:queue:NAME``    the requests that wait for it, by their place
 ``P:wake:REQUEST``  what a waiter is told; it blocks on this list
-``P:verdict:REQUEST``  why it was refused
+``P:verdict:REQUEST``  why it was refused; ``P:refused:SEQ`` the same, by its place
 ``P:freed:NAME``    the token that was given back last: a release that is sent twice finds that it was done
 ``P:gone:TOKEN``    why that lease was taken away
 

@@ -182,11 +182,12 @@ TAKE = Script(r"""
 local name, token, id, reason = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local leases = read(redis.call('HGET', P, name))
 local _, lease = find(leases, token)
-if not lease or (id ~= '' and lease[ID] ~= id) then return 0 end
+if not lease then return redis.call('GET', P .. ':gone:' .. int(token)) == reason and 1 or 0 end
+if id ~= '' and lease[ID] ~= id then return 0 end
 take(name, token, reason)
 return 1
 """)
-"""name, token, id of the holder (empty: any), reason: take the lease away. 1 | 0: it is no longer held"""
+"""name, token, id of the holder (empty: any), reason: take it away. 1, also when sent again | 0: it is not held"""
 
 FORGET = Script(r"""
 local dead = {}
@@ -282,13 +283,14 @@ return 1
 
 REFUSE = Script(r"""
 local name, seq, session, reason = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local request = place_of(name, seq, session)
-if not request then return 0 end
+local request, told = place_of(name, seq, session), P .. ':refused:' .. seq
+if not request then return redis.call('GET', told) == reason and 1 or 0 end
 drop(name, request)
+redis.call('SET', told, reason, 'PX', 60000)
 redis.call('SET', P .. ':verdict:' .. request, reason, 'PX', 60000)
 redis.call('DEL', P .. ':wake:' .. request)
 wake(request, 'refused')
 pump(name, read(redis.call('HGET', P, name)))
 return 1
 """)
-"""name, seq, session, reason: time that waiter out. 1 | 0: it waits no longer"""
+"""name, seq, session, reason: time that waiter out. 1, also when sent again | 0: it does not wait"""

@@ -108,7 +108,7 @@ def waiting(leases: RedisLeases, count: int) -> None:
 
 
 class Proxy:
-    """Stands before a server, and can swallow its answers or hang up instead of giving one."""
+    """Stands before a server, and can swallow its answers, hang up instead of giving one, or refuse what is asked."""
 
     def __init__(self, target: Path) -> None:
         self.target = target
@@ -140,6 +140,9 @@ class Proxy:
                     for ready in select.select([client, server], [], [])[0]:
                         data = ready.recv(65536)
                         if not data:
+                            return
+                        if ready is client and self.count and self.fault == "refuse":
+                            self.count -= 1
                             return
                         if ready is server and self.count and self.fault:
                             self.count -= 1

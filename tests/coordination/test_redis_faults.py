@@ -11,7 +11,7 @@ import pytest
 
 from rollcage.core.clock import SystemClock
 from rollcage.core.coordination import redis_connection, redis_leases, redis_line
-from rollcage.core.coordination.leases import LostLeaseError
+from rollcage.core.coordination.leases import DeadlockError, LostLeaseError
 from rollcage.core.coordination.redis_connection import UnreachableError
 from rollcage.core.coordination.redis_floor import AHEAD, Floor
 from rollcage.core.coordination.redis_leases import RedisLeases
@@ -230,11 +230,44 @@ class TestLostAnswers:
         with pytest.raises(LostLeaseError):
             leases.release(held)
 
+    def test_of_a_break_and_a_refusal_are_found_too(self, hosts: Hosts, proxy: Proxy, hurried: None) -> None:
+        leases, other = hosts.leases(url=(url := named(proxy.url))), hosts.leases(url=url)
+        third = hosts.leases(url=url.replace(proxy.url, hosts.url.partition("?")[0]))  # past the proxy
+        held = leases.acquire("a", "ann")
+        with ThreadPoolExecutor(1) as pool:
+            waits = pool.submit(third.acquire, "a", "bob", 30, 20)
+            waiting(other, 1)
+            (place,) = other.wait_log().waitings
+            proxy.fault, proxy.count = "hang up", 1
+            assert other.refuse(place, "it was in the way")
+            with pytest.raises(DeadlockError, match="in the way"):
+                waits.result(10)
+        told: list[object] = []
+
+        def record(who: str, what: str, subject: str, why: str = "") -> None:
+            told.append((who, what, subject, why))
+            proxy.count = 1
+
+        assert other.break_("a", "op", "ann hangs", record).token == held.token
+        assert len(told) == 1
+        with pytest.raises(LostLeaseError, match="was broken by op: ann hangs"):
+            leases.renew(held)
+
+    def test_of_a_release_that_never_came_through_is_made_good(self, hosts: Hosts, proxy: Proxy, hurried: None) -> None:
+        leases = hosts.leases(url=named(proxy.url))
+        held = leases.acquire("a", "ann")
+        proxy.fault, proxy.count = "refuse", 2
+        with pytest.raises(UnreachableError):
+            leases.release(held)
+        proxy.count = 0
+        leases.acquire("b", "ann")
+        assert [lease.name for lease in leases.list()] == ["b"]
+
     def test_leave_nothing_behind(self, hosts: Hosts, proxy: Proxy, hurried: None) -> None:
         """Nor does it matter whether the server did what it was asked."""
         leases = hosts.leases(url=named(proxy.url))
         leases.release(leases.acquire("warm", "ann"))
-        proxy.fault, proxy.count = "swallow", 2
+        proxy.fault, proxy.count = "swallow", 3
         with pytest.raises(UnreachableError):
             leases.acquire("a", "ann")
         assert [lease.name for lease in leases.list()] == ["a"]
