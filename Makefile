@@ -42,6 +42,7 @@ test: setup
 torture: setup
 	$(VENV)/bin/python -m tests.torture
 	$(VENV)/bin/python -m tests.torture_locks
+	$(VENV)/bin/python -m tests.torture_issues
 	TORTURE_EXAMPLES=200 $(VENV)/bin/python -m pytest -n $(WORKERS) tests/gitrepo/test_publish_crash.py \
 		tests/gitrepo/test_publish_properties.py tests/execute/test_properties.py
 

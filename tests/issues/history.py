@@ -194,15 +194,16 @@ def overwritten(versions: Sequence[tuple[str, str]], told: Iterable[str]) -> lis
     """Return the lines of others that rollcage's account, ``bot``, wrote over and that nobody was told of.
 
     ``versions`` are a body's editors and texts, oldest first; ``told`` are the texts that conflicts showed. Agents of
-    a storm only append: so a line that is missing after one of their writes was there unseen. That it came back later
-    is as good.
+    a storm only append: so a line of others that is missing after one of their writes was there unseen. That it came
+    back later is as good.
     """
-    lost, shown = [], "\n".join(told)
+    lost, shown, foreign = [], "\n".join(told), set[str]()
     for place in range(1, len(versions)):
-        editor, body = versions[place]
+        (_, before), (editor, body) = versions[place - 1 : place + 1]
         if editor != "bot":
+            foreign |= set(body.split("\n")) - set(before.split("\n"))
             continue
-        gone = set(versions[place - 1][1].split("\n")) - set(body.split("\n"))
+        gone = (set(before.split("\n")) - set(body.split("\n"))) & foreign
         later = {line for _, text in versions[place + 1 :] for line in text.split("\n")}
         lost += [f"'{line}' was overwritten and nobody was told" for line in gone - later if line not in shown]
     return lost

@@ -178,9 +178,10 @@ class Manners:
             used, limits, now = self._used[request.person], self.limits, self.limits.clock()
             self._forget(used, now)
             points = 5 if request.method in WRITES and request.path != "/graphql" else 1
+            takes = request.path != "/graphql"  # it has a primary limit of its own
             creates = request.method == "POST" and CREATION.search(request.path) is not None
             if limits.enforced:
-                if len(used.requests) >= limits.requests_per_hour:
+                if takes and len(used.requests) >= limits.requests_per_hour:
                     return self.used_up(request, used.requests[0] + 3_600 - now)
                 recent = sum(1 for at in used.creations if at > now - 60)
                 full = creates and (
@@ -188,7 +189,8 @@ class Manners:
                 )
                 if full or sum(count for _, count in used.points) + points > limits.points_per_minute:
                     return self.slow_down(request, limits.retry_after)
-            used.requests.append(now)
+            if takes:
+                used.requests.append(now)
             used.points.append((now, points))
             if creates:
                 used.creations.append(now)
@@ -254,7 +256,8 @@ class Manners:
     def polite(self, given: Answer, request: Request) -> Answer:
         """Return the answer with the headers that each of GitHub's has, or 304 where nothing has changed."""
         headers = dict(given.headers)
-        headers["date"] = format_datetime(datetime.now(UTC) + self.clock_ahead, usegmt=True)
+        date = datetime.fromtimestamp(self.limits.clock(), UTC) + self.clock_ahead
+        headers["date"] = format_datetime(date, usegmt=True)
         if request.method == "GET" and given.status == 200:
             etag = f'W/"{hashlib.sha256(given.body).hexdigest()}"'
             headers["etag"] = etag
