@@ -191,15 +191,14 @@ def _keep_only(kept: set[int]) -> None:
     nowhere = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):
         os.dup2(nowhere, number)
-    lowest = 3
-    for number in sorted(descriptor for descriptor in kept if descriptor > 2):
-        os.closerange(lowest, number)
-        lowest = number + 1
     try:
-        limit = os.sysconf("SC_OPEN_MAX")
-    except (ValueError, OSError):
-        limit = 1024
-    os.closerange(lowest, max(limit, lowest))
+        opened = [int(number) for number in os.listdir("/proc/self/fd")]  # noqa: PTH208 - pathlib costs more
+    except OSError:  # not Linux; the limit may be a thousand million, each of which would be tried
+        opened = list(range(min(os.sysconf("SC_OPEN_MAX"), 65_536)))
+    for number in opened:
+        if number > 2 and number not in kept:
+            with suppress(OSError):
+                os.close(number)
 
 
 class _Keeper:

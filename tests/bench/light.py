@@ -18,11 +18,13 @@ from .measure import Row, interleaved, process_time
 RUNS = 40
 AIM = 4.0
 SIGNAL = ("signal", "metric", "x", "1", "--agent", "a")
+LOCK = ("lock", "acquire", "s", "--permits", "1000", "--ttl", "0.1")
+"""Two processes, of which the second stays behind to keep the lock, and ends by itself."""
 WHEEL_MAIN = "import sys; sys.path.insert(0, {!r}); from rollcage.__main__ import main; sys.exit(main())"
 
 
 def measure(place: Path) -> list[Row]:
-    """Measure both light verbs as they are installed here, and again as a wheel would have them.
+    """Measure the light verbs as they are installed here, and again as a wheel would have them.
 
     The second is the stricter: an editable install lets every Python of its environment, the floor too, import a
     finder with half the standard library. So it has an environment of its own, with nothing in it.
@@ -40,9 +42,11 @@ def measure(place: Path) -> list[Row]:
     ways = {
         "rollcage --version": [*installed, "--version"],
         "rollcage signal": [*installed, *SIGNAL],
+        "rollcage lock": [*installed, *LOCK],
         "python -c pass": [sys.executable, "-c", "pass"],
         "rollcage --version, from a wheel": [*wheel, "--version"],
         "rollcage signal, from a wheel": [*wheel, *SIGNAL],
+        "rollcage lock, from a wheel": [*wheel, *LOCK],
         "python -c pass, bare": [python, "-c", "pass"],
     }
     with chdir(top):
@@ -53,5 +57,7 @@ def measure(place: Path) -> list[Row]:
     connection.close()
     if written != 2 * (RUNS + 3):
         raise RuntimeError(f"{written} signals were written, not {2 * (RUNS + 3)}")
-    floor = dict.fromkeys(list(ways)[:2], "python -c pass") | dict.fromkeys(list(ways)[3:5], "python -c pass, bare")
-    return [Row(name, times[name], under, times[under], AIM) for name, under in floor.items()]
+    floors = {
+        name: "python -c pass, bare" if "wheel" in name else "python -c pass" for name in ways if "rollcage" in name
+    }
+    return [Row(name, times[name], under, times[under], AIM) for name, under in floors.items()]
