@@ -88,7 +88,8 @@ class EmbeddedLeases:
         session: str = "",
     ) -> HeldLease:
         """See `Leases.acquire`."""
-        return self._acquire(self._wanted(name, holder, ttl, wait, permits, slots, session), wait)
+        wanted = self._wanted(name, holder, ttl, wait, permits, slots, session)
+        return self._acquire(wanted, wait, self._clock.boot() + wait)
 
     def acquire_all(
         self, names: Sequence[str], holder: str, ttl: float = 30.0, wait: float = 0.0, *, session: str = ""
@@ -106,7 +107,7 @@ class EmbeddedLeases:
 
         try:
             for each in wanted:
-                held += [self._acquire(each, max(0.0, end - self._clock.boot()), keep)]
+                held += [self._acquire(each, wait, end, keep)]
             keep()
         except BaseException:
             for one in reversed(held):
@@ -246,7 +247,7 @@ class EmbeddedLeases:
     ) -> Wanted:
         if not 0 < ttl < math.inf or not 0 <= wait < math.inf:
             raise UsageError(
-                f"lock {_name(name)!r}: {ttl:g} s to live, {wait:g} s to wait; allowed: more than 0, and 0"
+                f"lock {_name(name)!r}: {ttl:g} s to live, {wait:g} s to wait; allowed: more than 0, and 0 or more"
             )
         if not 0 < slots <= permits:
             raise UsageError(f"lock {_name(name)!r}: {slots} of {permits} permits; allowed: at least 1, at most all")
@@ -265,19 +266,19 @@ class EmbeddedLeases:
                 self._table.me = self._holder.id
             return self._holder.id
 
-    def _acquire(self, wanted: Wanted, wait: float, meanwhile: Callable[[], None] = _nothing) -> HeldLease:
+    def _acquire(self, wanted: Wanted, wait: float, end: float, meanwhile: Callable[[], None] = _nothing) -> HeldLease:
         if wanted.permits == 1:
             held = self._take_at_once(wanted)
             if held is not None:
                 return held
         if not wait:
-            return Line(self._table, wanted, wait).take(meanwhile)
+            return Line(self._table, wanted, wait).take(end, meanwhile)
         bells = self._bells
         if bells is None:
             raise StoreError(self._over)
         bell = bells.take()
         try:
-            return Line(self._table, wanted, wait, bell).take(meanwhile)
+            return Line(self._table, wanted, wait, bell).take(end, meanwhile)
         finally:
             bells.give_back(bell)
 

@@ -48,7 +48,11 @@ _QUEUE = """
     SELECT max(?1, 1 + coalesce((SELECT max(seq) FROM waiter WHERE seq < ?1 + 86400000000), 0)),
     ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11
 """
-_QUEUE_WITH_NOTHING = f"{_QUEUE} WHERE NOT EXISTS (SELECT 1 FROM lease WHERE session = ?6) RETURNING seq"  # noqa: S608
+_QUEUE_WITH_NOTHING = f"""{_QUEUE}
+    WHERE NOT EXISTS (SELECT 1 FROM lease WHERE session = ?6 OR (name = ?2 AND permits != ?7))
+    AND NOT EXISTS (SELECT 1 FROM waiter WHERE name = ?2 AND permits != ?7)
+    RETURNING seq
+"""  # noqa: S608
 _IS_WAITED_FOR = "SELECT 1 FROM lease JOIN waiter USING (name) WHERE lease.session = ? LIMIT 1"
 _KEEP = "UPDATE waiter SET expires = ? WHERE seq = ? AND holder_id = ? AND bell = ? RETURNING seq"
 _LEAVE = "DELETE FROM waiter WHERE seq = ? AND holder_id = ? AND bell = ? RETURNING seq"
@@ -70,7 +74,7 @@ class Line:
     """One who wants a lock that is not there for the taking; without a bell it does not wait."""
 
     def __init__(self, table: LeaseTable, wanted: Wanted, wait: float, bell: Bell | None = None) -> None:
-        """Take what is wanted, and how long to wait for it, seconds. Touches nothing yet."""
+        """Take what is wanted, and how long to wait for it, seconds, for messages. Touches nothing yet."""
         self._table, self._clock = table, table.clock
         self._wanted, self._wait, self._bell = wanted, wait, bell
         self._seq = 0
@@ -82,12 +86,12 @@ class Line:
         """Whom to wake once what was done is written."""
         self._room_left = False
 
-    def take(self, meanwhile: Callable[[], None]) -> HeldLease:
-        """Return the lease, once it is had; ``meanwhile`` is called several times a second.
+    def take(self, end: float, meanwhile: Callable[[], None]) -> HeldLease:
+        """Return the lease, once it is had, until ``end`` on the boot clock; calls ``meanwhile`` many times a second.
 
         Raises LeaseError where it is not had in time, DeadlockError, UsageError, StoreError.
         """
-        end, woken = self._clock.boot() + self._wait, False
+        woken = False
         try:
             self._queue_with_nothing()
             while True:
@@ -135,7 +139,10 @@ class Line:
     # -- short ways
 
     def _queue_with_nothing(self) -> None:
-        """Take the last place in the queue at once, where this session holds nothing: nobody can wait for it."""
+        """Take the last place in the queue at once, where this session holds nothing: nobody can wait for it.
+
+        Not where others mean other permits: a place that is wrong would make theirs seem wrong.
+        """
         if self._bell is not None and self._wanted.permits == 1:
             rows = self._table.file.write(_QUEUE_WITH_NOTHING, self._place(self._bell, self._clock.boot()))
             self._seq = int(rows[0][0]) if rows else 0

@@ -354,8 +354,10 @@ class TestSemaphore:
     def test_means_the_same_for_all(self, backend: Backend) -> None:
         leases = backend.leases()
         held = leases.acquire("s", "ann", permits=2)
-        with pytest.raises(UsageError, match="2 permits"):
-            leases.acquire("s", "bob", permits=3)
+        for permits, wait in ((3, 0.0), (1, 0.0), (3, 60.0), (1, 60.0)):
+            with pytest.raises(UsageError, match="2 permits"):
+                leases.acquire("s", "bob", wait=wait, permits=permits)
+        assert leases.wait_log().waitings == ()
         leases.release(held)
         leases.acquire("s", "bob", permits=3)
 
@@ -396,7 +398,7 @@ class TestSeveral:
     def test_are_given_back_where_one_is_missing(self, backend: Backend) -> None:
         ann, bob = backend.leases(), backend.leases()
         ann.acquire("b", "ann")
-        with pytest.raises(LeaseError):
+        with pytest.raises(LeaseError, match=r"'b' was not had within 0\.1 s"):
             bob.acquire_all(["a", "b", "c"], "bob", wait=0.1)
         assert [lease.name for lease in ann.list()] == ["b"]
         assert ann.wait_log().waitings == ()
