@@ -29,6 +29,7 @@ class Ended:
     history: History
     writes: list[guarded.Write]
     befell: list[str] = field(default_factory=list)
+    """What, and when."""
 
     def faults(self, slack: float) -> list[str]:
         """Return everything that is wrong, in words; ``slack`` as in `linearizable`."""
@@ -76,7 +77,7 @@ def run(
             to_come = to_come or chance.sample(befalls, len(befalls))
             fault = to_come.pop()
             process = chance.choice(working)
-            befell.append(fault)
+            befell.append(f"{fault} at {now():.3f}")
             if fault == "kill" and spares:
                 deaths[process] = now()
                 children[process].kill()

@@ -39,6 +39,10 @@ class UndecidedError(Exception):
     """The search became too long."""
 
 
+class NoOrderError(Exception):
+    """There is no order; the message tells how far one goes, and what comes then."""
+
+
 class _Node:
     """A call's beginning or its end, in a list of those not yet placed, by time."""
 
@@ -60,18 +64,19 @@ def order(
     step: Callable[[S, C], S | None],
     settled: Callable[[S, C], bool] = lambda state, call: False,
     most: int = MOST,
-) -> list[C] | None:
-    """Return an order of ``calls`` that the object gives, with those that never ended where they help; None: no order.
+) -> list[C]:
+    """Return an order of ``calls`` that the object gives, with those that never ended where they help.
 
     ``step`` returns the state after a call, ``None`` where the object would not have answered so. ``settled`` tells of
     a call that leaves the state as it is whether it always will: then it need not be tried at a later place too.
-    Raises UndecidedError after ``most`` states.
+    Raises NoOrderError where there is none, UndecidedError after ``most`` states.
     """
     head = _linked(calls)
     must = sum(1 for call in calls if call.returned < math.inf)
     placed, state = 0, start
     tried: set[tuple[int, S]] = set()
     path: list[tuple[_Node, S, bool]] = []
+    furthest, story = -1, ""
     node = head.after
     while must:
         if node is not None and node.end is not None:
@@ -94,9 +99,11 @@ def order(
             _take_out(node)
             node = head.after
         else:  # an end of what is not placed: nothing behind it may come first
+            if len(path) > furthest:
+                furthest, story = len(path), _story(calls, [node.number for node, _, _ in path], state, head)
             while True:
                 if not path:
-                    return None
+                    raise NoOrderError(story)
                 last, state, only = path.pop()
                 placed ^= 1 << last.number
                 must += calls[last.number].returned < math.inf
@@ -105,6 +112,18 @@ def order(
                     break
             node = last.after
     return [calls[node.number] for node, _, _ in path]
+
+
+def _story(calls: Sequence[Timed], placed: list[int], state: object, head: _Node) -> str:
+    """Tell the last of the calls that were placed, the state after them, and those of which one would be next."""
+    told = [f"{len(placed)} of {len(calls)} calls have an order; the last of them:"]
+    told += [f"  {calls[number]}" for number in placed[-4:]]
+    told.append(f"which leads to {state}; next would be one of:")
+    node = head.after
+    while node is not None and node.end is not None:
+        told.append(f"  {calls[node.number]}")
+        node = node.after
+    return "\n    ".join(told)
 
 
 def _linked(calls: Sequence[Timed]) -> _Node:
@@ -220,12 +239,14 @@ def calls_of(history: History, name: str, slack: float = 0.0) -> list[Call]:
 def _calls(operation: Operation, excused: bool, death: float, slack: float) -> list[Call]:
     begun, ended, token = operation.invoked, operation.returned, operation.token
     slots, permits, expires = operation.slots, operation.permits, operation.expires
-    late = slack + (ended - begun if slack else 0.0)  # another machine's clock is known no better than that
+    # Its time counts from the asking: it may be over when it is had. Another machine's clock is known no better than by
+    # how long the call took.
+    over = max(expires + slack + (ended - begun if slack else 0.0), ended)
     match operation.call, operation.answer:
         case "acquire", "ok":
             taken = Call("take", begun, ended, token, slots, permits, expires)
             gone = [Call("end", death, token=token)] if death < math.inf else []
-            return [taken, Call("lapse", expires, expires + late, token, expires=expires), *gone]
+            return [taken, Call("lapse", expires, over, token, expires=expires), *gone]
         case "acquire", "refused":
             if operation.together:  # it may be another of them that was not had
                 return []
@@ -234,7 +255,7 @@ def _calls(operation: Operation, excused: bool, death: float, slack: float) -> l
             return []
         case "renew", "ok":
             renewed = Call("renew", begun, ended, token, expires=expires)
-            return [renewed, Call("lapse", expires, expires + late, token, expires=expires)]
+            return [renewed, Call("lapse", expires, over, token, expires=expires)]
         case "renew", "unknown":
             return [Call("renew", begun, token=token, expires=-begun), Call("end", begun + operation.ttl, token=token)]
         case "release" | "break", "ok":
@@ -252,8 +273,9 @@ def faults(history: History, slack: float = 0.0) -> list[str]:
     for name in history.names:
         calls = calls_of(history, name, slack)
         try:
-            if order(calls, FREE, step, settled) is None:
-                wrong.append(f"{name}: no order of its {len(calls)} calls and lapses is that of a lock")
+            order(calls, FREE, step, settled)
+        except NoOrderError as stuck:
+            wrong.append(f"{name}: no order of its calls and lapses is that of a lock: {stuck}")
         except UndecidedError as long:
             wrong.append(f"{name}: not decided: {long}")
     return wrong

@@ -52,6 +52,11 @@ class TestGood:
     def test_a_lease_whose_time_was_up(self) -> None:
         assert wrong(take("p", 0, 1, 1, expires=5), take("q", 5.5, 6, 2), give("p", 7, 8, 1, "lost")) == (False, False)
 
+    def test_a_lease_whose_time_was_up_before_it_was_had(self) -> None:
+        """It was asked for at 1, for 1 s, and waited for until 5: nobody may rely on it, nor on its not having been."""
+        first = [take("p", 0, 0.5, 1), give("p", 4, 4.5, 1)]
+        assert wrong(*first, take("q", 1, 5, 2, expires=2), take("r", 6, 7, 3)) == (False, False)
+
     def test_a_renewal(self) -> None:
         assert wrong(take("p", 0, 1, 1, expires=5), renew(4, 4.5, 1, 9), refused("q", 6, 7), take("q", 9.5, 10, 2)) == (
             False,
