@@ -156,6 +156,18 @@ class TestWaking:
         leases.release(held)
         assert line(child) == "had"
 
+    def test_is_done_when_the_leases_are_closed(self, make: Make, paths: RepositoryPaths) -> None:
+        leases, other = make(SystemClock()), make(SystemClock())
+        other.acquire("a", "ann", ttl=60)
+        with ThreadPoolExecutor(1) as pool:
+            waits = pool.submit(leases.acquire, "a", "bob", 60.0, 60.0)
+            until_waiting(other, 1)
+            leases.close()
+            with pytest.raises(StoreError, match="was closed"):
+                waits.result(30)
+        assert other.wait_log().waitings == ()
+        assert len(list(paths.holders.iterdir())) == 1
+
     def test_writes_into_no_file_of_others(self, make: Make, paths: RepositoryPaths, tmp_path: Path) -> None:
         leases = make(SystemClock())
         precious = tmp_path / "precious"
