@@ -7,6 +7,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable
+from functools import lru_cache
 
 from ..text import clean
 from .values import BODY, name_key
@@ -16,6 +17,7 @@ SCOPES = ("comp:", "agent:")
 _MARK = re.compile(r"(?:\n\n|\r\n\r\n)<!-- rollcage:([0-9a-f]{32}) -->\s*\Z")
 
 
+@lru_cache(maxsize=1_024)
 def title_key(title: str) -> str:
     """Return ``title`` as titles are compared: NFKC, without case, invisible characters and needless spaces.
 

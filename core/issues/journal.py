@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,3 +137,43 @@ def _entry(row: tuple[Any, ...]) -> Entry:
     position, operation, state, inverse, note = row
     name, kind, args, after = json.loads(operation)
     return Entry(position, Operation(name, kind, args, tuple(after)), state, tuple(json.loads(inverse or "[]")), note)
+
+
+class Alone:
+    """The journal of a single update of several requests: if its process is killed between two, they are undone."""
+
+    def __init__(
+        self, records: Records, number: int, holder: str, guard: Callable[[], AbstractContextManager[None]]
+    ) -> None:
+        """Take whose update it is; ``guard`` lets a record be written only while the lease is held."""
+        self._records, self._number, self._holder, self._guard = records, number, holder, guard
+        self._name = uuid.uuid4().hex
+        self._inverses: list[Mapping[str, Any]] = []
+        self._written = 0
+
+    def note(self, inverse: Mapping[str, Any]) -> None:
+        """Write down how to undo what is about to be sent; one single request needs no way back."""
+        self._inverses.append(inverse)
+        if not self._written and sum(map(_requests, self._inverses)) < 2:
+            return
+        with self._guard():
+            if not self._written:
+                operation = Operation("update", "update", {"number": self._number, "set": {}})
+                begin(self._records, self._name, self._holder, [operation])
+            for each in self._inverses[self._written :]:
+                begun(self._records, self._name, 0, each)
+        self._written = len(self._inverses)
+
+    def end(self, stands: bool) -> None:
+        """Forget it: all of it is there, or nothing. ``stands``: something could not be undone, and is to be later."""
+        if self._written:
+            with self._guard():
+                if stands:
+                    become(self._records, self._name, UNDOING)
+                else:
+                    forget(self._records, self._name)
+
+
+def _requests(inverse: Mapping[str, Any]) -> int:
+    names = [*inverse.get("added", {}).values(), *inverse.get("removed", {}).values()]
+    return bool(inverse["new"]) + sum(map(len, names))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from ..errors import LeaseError, RollcageError, UsageError
@@ -26,6 +27,7 @@ from .errors import (
     TrackerOfflineError,
 )
 from .issue import FIELDS, Issue
+from .journal import Alone
 from .labels import group_of, in_step
 from .merge import Change, Conflicting, Wanted, merge_lines, plan, same_text, wanted_of
 from .notify import queue_about, queue_released
@@ -136,7 +138,10 @@ def bring(desk: Desk, number: int, goal: Goal, holds: Holds, journal: Journal | 
     """Bring the Issue to ``goal`` under leases that are held; ``journal`` is told of each change before it is sent."""
     if desk.is_local:
         return _at_once(desk, number, goal, holds)
-    return _remotely(desk, number, goal, holds, journal)
+    if journal is not None:
+        return _remotely(desk, number, goal, holds, journal, lambda stands: None)
+    alone = Alone(desk.records, number, desk.holder, lambda: desk.recording(holds, [f"issue/{number}"]))
+    return _remotely(desk, number, goal, holds, alone.note, alone.end)
 
 
 def escalate(desk: Desk, number: int, what: str, conflict: ConcurrencyConflictError, holds: Holds) -> None:
@@ -178,18 +183,25 @@ def _at_once(desk: Desk, number: int, goal: Goal, holds: Holds) -> UpdateResult:
     return UpdateResult(after, updated=True, attempt=1)
 
 
-def _remotely(desk: Desk, number: int, goal: Goal, holds: Holds, journal: Journal | None = None) -> UpdateResult:
-    """Do it by single requests, each under a lease that was just renewed, and look whether it is there."""
+def _remotely(
+    desk: Desk, number: int, goal: Goal, holds: Holds, journal: Journal, end: Callable[[bool], None]
+) -> UpdateResult:
+    """Do it by single requests, each under a lease that was just renewed, and look whether it is there.
+
+    ``end`` is told whether something stands that could not be undone.
+    """
     work = _Work(desk, number, holds, journal)
     try:
         first, current = work.bring_to(goal)
     except Conflicting as conflict:
         left = work.undo()
+        _closed(end, bool(left))
         raise _conflict(number, goal, conflict.names, desk.tracker.get(number), left, conflict.theirs) from None
     except RollcageError as error:
-        if not work.done and isinstance(error, _PLAIN):
-            raise  # nothing was sent
         left = work.undo()
+        _closed(end, bool(left))
+        if not work.sent and isinstance(error, _PLAIN):
+            raise
         if left:
             token = holds.token(f"issue/{number}")
             desk.records.wrote(
@@ -206,8 +218,15 @@ def _remotely(desk: Desk, number: int, goal: Goal, holds: Holds, journal: Journa
         raise _failed(number, error, left) from error
     if not work.attempt:
         return UpdateResult(desk.records.saw(current), updated=False, attempt=1)
-    _record(desk, goal, first, current, holds.token(f"issue/{number}"))
+    with desk.records.transaction():
+        _record(desk, goal, first, current, holds.token(f"issue/{number}"))
+        end(False)
     return UpdateResult(current, updated=True, attempt=work.attempt)
+
+
+def _closed(end: Callable[[bool], None], stands: bool) -> None:
+    with suppress(LeaseError):  # lost: whoever takes it brings the journal to its end
+        end(stands)
 
 
 _PLAIN = (TrackerOfflineError, TrackerLimitError, UsageError, ScopeViolationError, LeaseError, IssueUpdateError)
@@ -217,9 +236,10 @@ _PLAIN = (TrackerOfflineError, TrackerLimitError, UsageError, ScopeViolationErro
 class _Work:
     """An update of an Issue elsewhere, under way."""
 
-    def __init__(self, desk: Desk, number: int, holds: Holds, journal: Journal | None) -> None:
+    def __init__(self, desk: Desk, number: int, holds: Holds, journal: Journal) -> None:
         self._desk, self._number, self._holds, self._journal = desk, number, holds, journal
         self.attempt = 0
+        self.sent = False
         self.done: list[str] = []
         """What was sent, for people."""
         self._inverses: list[Inverse] = []
@@ -246,8 +266,7 @@ class _Work:
         return first, current
 
     def _note(self, inverse: Inverse) -> None:
-        if self._journal is not None:
-            self._journal(inverse)
+        self._journal(inverse)
         self._inverses.append(inverse)
 
     def _pause(self) -> None:
@@ -261,8 +280,10 @@ class _Work:
             try:
                 step.do(self._desk.tracker)
             except OutcomeUnknownError as error:
+                self.sent = True
                 self.done.append(step.says)
                 return error
+            self.sent = True
             self.done.append(step.says)
         return None
 

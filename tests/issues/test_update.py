@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from rollcage.core.clock import SystemClock
 from rollcage.core.coordination.leases import LostLeaseError
 from rollcage.core.errors import UsageError
+from rollcage.core.issues.batch import recover
 from rollcage.core.issues.desk import Desk
 from rollcage.core.issues.errors import (
     ConcurrencyConflictError,
@@ -200,6 +201,25 @@ def test_what_could_not_be_undone_is_named(desk: Desk, far: FaultyTracker) -> No
     far.faults["write"], far.faults["remove_label"] = [REFUSED], [REFUSED]
     with pytest.raises(IssueUpdateError, match="could not be undone and stands: label x added"):
         update_issue_with_optimistic_lock(desk, 1, {"add_labels": ["x"], "title": "t"})
+
+
+def test_an_update_whose_process_is_killed_half_way_is_undone(
+    desk: Desk, far: FaultyTracker, tmp_path: Path, clock: ManualClock
+) -> None:
+    before = far.there[1]
+
+    def killed() -> None:
+        raise KeyboardInterrupt  # as far as rollcage gets: nothing of it catches that
+
+    far.before["write"] = [killed]
+    with pytest.raises(KeyboardInterrupt):
+        update_issue_with_optimistic_lock(desk, 1, {"title": "t", "labels": ["x"], "state": "closed"})
+    assert "x" in far.there[1].labels
+    with opened(tmp_path, clock, far, holder="bob") as bob:
+        assert recover(bob) == 0
+        assert recover(bob) == 0
+    assert (far.there[1].title, far.there[1].labels, far.there[1].state) == ("title", before.labels, "open")
+    assert not desk.records.has_unfinished()
 
 
 def test_without_a_network_nothing_was_sent_and_that_is_said(desk: Desk, far: FaultyTracker) -> None:
