@@ -179,10 +179,12 @@ def _take(wanted: Wanted, open_leases: Callable[[], Leases]) -> int:
     if not isinstance(token, int) or not isinstance(expires, float):
         return _fail(f"lock {wanted.name!r}: the process that was to keep it ended, or the one it was for", 1)
     if wanted.verb == "acquire":
-        if wanted.json:
-            _tell(wanted, {"name": wanted.name, "token": token, "holder": order.holder, "ttl": order.ttl})
-        else:
-            print(token, flush=True)
+        body = {"event": "lock", "name": wanted.name, "token": token, "holder": order.holder, "ttl": order.ttl}
+        text = json.dumps(body) if wanted.json else str(token)
+        try:
+            os.write(sys.stdout.fileno(), f"{text}\n".encode())  # not buffered: at the end it would fail once more
+        except OSError as error:
+            return _fail(f"the token could not be written ({error.strerror}), so the lock was given back", 1)
         line.tell("kept")  # only now: a token that nobody read stands for nothing
         return DONE
     from .lock_run import run_command
@@ -204,6 +206,8 @@ def _order(wanted: Wanted) -> Order:
     from .lock_keeper import Order, watch
 
     lock_name(wanted.name)
+    if wanted.verb == "acquire" and sys.stdout is None:
+        raise UsageError("standard output is closed: nobody would know the token")
     runs = wanted.verb == "run"
     pid = wanted.number("pid", (1 << 31) - 1)
     wait, ttl = wanted.seconds("wait", 0.0, 0.0), wanted.seconds("ttl", TTL, 0.1)

@@ -159,8 +159,7 @@ def start_keeper(order: Order, open_leases: Callable[[], Leases]) -> Line:
     """
     hearing, telling_back = os.pipe()
     hearing_back, telling = os.pipe()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    flush()
     child = os.fork()
     if child == 0:
         _become_keeper(order, open_leases, telling_back, hearing_back)
@@ -168,6 +167,13 @@ def start_keeper(order: Order, open_leases: Callable[[], Leases]) -> Line:
     os.close(hearing_back)
     os.waitpid(child, 0)
     return Line(hearing, telling)
+
+
+def flush() -> None:
+    """Let nothing be buffered that a fork would write twice."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, AttributeError):  # closed: then it is None
+            stream.flush()
 
 
 def _become_keeper(order: Order, open_leases: Callable[[], Leases], up: int, down: int) -> NoReturn:

@@ -30,7 +30,7 @@ from typing import NoReturn
 
 from ..core.errors import ExitCode, LeaseError, RollcageError
 from ..core.fleet.wakeup import Wakeup
-from .lock_keeper import GRACE, Line, stop_group
+from .lock_keeper import GRACE, Line, flush, stop_group
 
 _PASSED_ON = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -164,8 +164,7 @@ def _start(argv: Sequence[str], environment: Mapping[str, str], line: Line) -> t
     gate_out, gate = os.pipe()
     failure, failing = os.pipe()
     parent = os.getpid()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    flush()
     child = os.fork()
     if child == 0:
         _become(argv, environment, parent, gate_out, failing)

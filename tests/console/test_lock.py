@@ -232,6 +232,19 @@ def test_released_its_keeper_ends(start: Start, leases: EmbeddedLeases) -> None:
 # Not had, late, broken
 
 
+@pytest.mark.parametrize(("where", "code"), [(">&-", 2), (">/dev/full", 1), ("| true", 1)])
+def test_a_token_that_nobody_can_read_is_given_back(
+    start: Start, leases: EmbeddedLeases, where: str, code: int
+) -> None:
+    script = f"{{ until test -e go; do sleep 0.01; done; $R lock acquire x; echo $? >code; }} {where}"
+    shell = start(script=script)
+    time.sleep(0.1)  # let true, which reads nothing, have ended
+    Path("go").touch()
+    _, _, err = ended(shell)
+    assert (Path("code").read_text(), err.count("rollcage: "), err.count("\n")) == (f"{code}\n", 1, 1)
+    until(lambda: not held(leases))
+
+
 def test_who_waits_is_served_and_who_cannot_wait_is_told_who_has_it(start: Start, leases: EmbeddedLeases) -> None:
     mine = leases.acquire("x", "ann")
     code, out, err = ended(start("lock", "acquire", "x", "--wait", "50ms"))
