@@ -38,7 +38,7 @@ test: setup
 
 # All tasks killed at every place that there is, not only at a spread of them, locks under random work and faults, and
 # many generated histories. With some names it takes only these tasks, --part 1/4 a quarter of their places: python -m
-# tests.torture --help; python -m tests.torture_locks --help.
+# tests.torture --help; python -m tests.torture_locks --help; python -m tests.torture_issues --help.
 torture: setup
 	$(VENV)/bin/python -m tests.torture
 	$(VENV)/bin/python -m tests.torture_locks
