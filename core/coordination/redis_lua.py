@@ -11,7 +11,7 @@ All keys begin with one prefix that has a hash tag, so that they share one slot 
 ``P:queue:NAME``    the requests that wait for it, by their place
 ``P:wake:REQUEST``  what a waiter is told; it blocks on this list
 ``P:verdict:REQUEST``  why it was refused; ``P:refused:SEQ`` the same, by its place
-``P:freed:NAME``    the token that was given back last: a release that is sent twice finds that it was done
+``P:freed:TOKEN``   that lease was given back: a release that is sent twice finds that it was done
 ``P:gone:TOKEN``    why that lease was taken away
 
 Times are microseconds of the server's wall clock. A token is the larger of the last one plus one, the highest that

@@ -144,7 +144,7 @@ if blob and redis.call('EXISTS', P .. ':queue:' .. name) == 0 then
       redis.call('HDEL', P, name)
       redis.call('HINCRBY', P, session, -1)
     end
-    redis.call('SET', P .. ':freed:' .. name, ARGV[2], 'PX', 10000)
+    redis.call('SET', P .. ':freed:' .. ARGV[2], '1', 'PX', 10000)
     return {'held'}
   end
 end
@@ -156,10 +156,10 @@ if i then
   table.remove(leases, i)
   count(lease[SESSION], -1)
   pump(name, leases, lapsed)
-  redis.call('SET', P .. ':freed:' .. name, int(token), 'PX', 10000)
+  redis.call('SET', P .. ':freed:' .. ARGV[2], '1', 'PX', 10000)
   return {'held'}
 end
-if again == '1' and redis.call('GET', P .. ':freed:' .. name) == int(token) then return {'held'} end
+if again == '1' and redis.call('EXISTS', P .. ':freed:' .. ARGV[2]) == 1 then return {'held'} end
 if find(lapsed, token) then return {'lapsed'} end
 return why(leases, token)
 """,

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from rollcage.core.coordination.redis_leases import RedisLeases
+from rollcage.core.coordination.redis_scripts import RELEASE
 from tests.coordination import circles, deadlock_trials
 from tests.coordination.campaign import LOCKS, Ended, entangled, run
 from tests.coordination.guarded import Guarded
-from tests.coordination.keepers import KEEPERS, Keeper, keeper_of
+from tests.coordination.keepers import KEEPERS, Keeper, Redis, keeper_of
 from tests.coordination.workload import Plan
 
 FIRST = 20_261_120
@@ -117,3 +119,29 @@ class TestDeadlocks:
         wrong = ended.faults(keeper.slack)
         assert not wrong, f"seed {seed}: " + "\n".join(wrong[:5])
         assert len(circles.refusals(ended.history)) >= 5
+
+
+class TestFound:
+    """What the random work found, each as a story of its own."""
+
+    def test_all_that_was_taken_together_is_told(self, keeper: Keeper) -> None:
+        """The first is renewed while the second is waited for; once, that lost the second from the answer."""
+        other, leases = keeper.leases(), keeper.leases()
+        other.acquire("issue/2", "other", 0.8)
+        held = leases.acquire_all(["issue/1", "issue/2"], "agent", 1.2, 20)
+        assert [one.name for one in held] == ["issue/1", "issue/2"]
+        for opened in (other, leases):
+            opened.close()
+
+    def test_a_release_that_is_sent_again_is_found_though_others_came_and_went(self, tmp_path: Path) -> None:
+        """Else its holder would be told that its lease was lost, which it was not."""
+        keeper = Redis(tmp_path)
+        leases = keeper.leases()
+        assert isinstance(leases, RedisLeases)
+        held = leases.acquire("a", "agent")
+        leases.release(held)
+        leases.release(leases.acquire("a", "other"))
+        answer = leases.server.run(RELEASE, f"rollcage:{{{leases.namespace}}}", held.name, held.token, 1)
+        assert answer == ["held"]
+        leases.close()
+        keeper.close()
