@@ -6,7 +6,7 @@ The limits are GitHub's (answers of its API: "title is too long (maximum is 256 
 
 from __future__ import annotations
 
-import unicodedata
+import re
 from collections.abc import Iterable
 
 from ..errors import UsageError
@@ -18,6 +18,9 @@ TITLE, BODY, LABEL = 256, 65_536, 50
 ASSIGNEES = 10
 """At most for one Issue."""
 STATES = ("open", "closed")
+_HALF = re.compile("[\ud800-\udfff]")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""Unicode's category Cc, and what ends a line without being of it."""
 
 
 def name_key(name: str) -> str:
@@ -90,7 +93,7 @@ def _name(what: str, name: str, limit: int) -> str:
 
 
 def _is_line(text: str) -> bool:
-    return not any(unicodedata.category(letter) == "Cc" or letter in "\u2028\u2029" for letter in text)
+    return not _CONTROL.search(text)
 
 
 def _plain(what: str, text: object, limit: int) -> None:
@@ -98,7 +101,7 @@ def _plain(what: str, text: object, limit: int) -> None:
         raise UsageError(f"the {what} is no text; allowed: text of at most {limit:,} characters")
     if len(text) > limit:
         raise UsageError(f"the {what} has {len(text):,} characters; allowed: at most {limit:,}")
-    if any("\ud800" <= letter <= "\udfff" for letter in text):
+    if _HALF.search(text):
         raise UsageError(f"the {what} has half a character (a lone surrogate); allowed: text that UTF-8 can hold")
 
 
