@@ -1,4 +1,4 @@
-"""The label synchroniser: goes over all Issues and puts right what contradicts itself; see `labels` for the rules."""
+"""The label synchroniser: goes over all Issues and puts right what contradicts itself (see `labels`), and twins."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 
 from ..errors import LeaseError
+from .create import heal_twins
 from .desk import Desk
 from .errors import ConcurrencyConflictError
 from .issue import Issue
@@ -27,6 +28,8 @@ class Synced:
     """Labels whose definition was made or got its colour."""
     skipped: tuple[int, ...]
     """Issues that somebody holds, or that others changed at the same time: they come in the next pass."""
+    twins: tuple[int, ...] = ()
+    """Issues that were closed, since both requests of one creation had come through."""
 
 
 def sync_labels(desk: Desk) -> Synced:
@@ -56,7 +59,8 @@ def sync_labels(desk: Desk) -> Synced:
         else:
             if goal.made:
                 repairs.append(Repair(number, goal.made.add_labels, goal.made.remove_labels))
-    return Synced(looked_at, tuple(repairs), define_labels(desk, used.values()), tuple(skipped))
+    twins = () if desk.is_local else tuple(heal_twins(desk))
+    return Synced(looked_at, tuple(repairs), define_labels(desk, used.values()), tuple(skipped), twins)
 
 
 def define_labels(desk: Desk, used: Iterable[str] = ()) -> tuple[str, ...]:

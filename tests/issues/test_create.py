@@ -29,6 +29,7 @@ from rollcage.core.issues.errors import (
 )
 from rollcage.core.issues.identity import identity, mark_of, marked, title_key, without_mark
 from rollcage.core.issues.issue import Draft
+from rollcage.core.issues.label_sync import sync_labels
 from rollcage.core.issues.records import SENT, Intent
 from rollcage.core.issues.scope import Scope
 from tests.conftest import ManualClock
@@ -94,7 +95,7 @@ def test_two_that_both_came_through_are_one_in_the_end(desk: Desk, far: FaultyTr
     made = create_issue_atomically(desk, "t", "body")
     assert sorted(far.there) == [1, 2]
     far.lag = 0
-    assert heal_twins(desk) == [2]
+    assert sync_labels(desk).twins == (2,)
     assert heal_twins(desk) == []
     assert [issue.state for _, issue in sorted(far.there.items())] == ["open", "closed"]
     assert f"{WITHDRAWN} a duplicate of #1._" in far.there[2].body
