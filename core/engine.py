@@ -28,6 +28,8 @@ from .execute.standby import standing_by
 from .fleet.runs import Run, current_runs
 from .fleet.start import start_agent
 from .issues.courier import Courier
+from .issues.desk import Desk, open_desk
+from .issues.sender import Sender
 from .model import EVERYBODY, Commit, IncidentState, RollbackState, Signal
 from .obey import Obeyer
 from .observe.observer import Observer
@@ -52,6 +54,7 @@ KEEP_DATA_EVERY_S = 30.0
 LEARN_EVERY_S = 60.0
 UNTANGLE_EVERY_S = 1.0
 NOTIFY_EVERY_S = 2.0
+SEND_EVERY_S = 5.0
 ISSUES_EVERY_S = 1.0
 LEAVE_S = 10.0
 """So long the threads that only look may take to end; who leads no longer does not wait for one that hangs."""
@@ -80,6 +83,7 @@ class Engine:
         self._untangler = Untangler(services, self.level)
         top = services.repository.top if self.level is not Level.WATCH else None
         self._courier = Courier(services.settings, services.paths, services.store, services.clock, top)
+        self._sender = Sender(self._desk, services.paths, services.store, services.clock)
         self._rounds = Rounds(services.store, services.clock, self._leave)
         self._issues: IssueWatch | None = None
         self._threads: dict[str, threading.Thread] = {}
@@ -179,6 +183,7 @@ class Engine:
             self._observer.close()
             self._untangler.close()
             self._courier.close()
+            self._sender.close()
             self._tell_who_stands_by()
 
     def _untangle(self) -> None:
@@ -241,6 +246,7 @@ class Engine:
             ("learn", self._learn, LEARN_EVERY_S),
             ("untangle", self._untangler.look, UNTANGLE_EVERY_S),
             ("notify", self._courier.look, NOTIFY_EVERY_S),
+            *([("send", self._sender.look, SEND_EVERY_S)] if self.level is not Level.WATCH else []),
             ("guard", self._guard, DETECT_EVERY_S),
             ("respond", self._respond, DETECT_EVERY_S),
         ]
@@ -278,6 +284,7 @@ class Engine:
             self._observer.close()
             self._untangler.close()
             self._courier.close()
+            self._sender.close()
             if self._issues is not None:
                 self._issues.close()
         if respond is not None and not respond.is_alive():
@@ -285,6 +292,10 @@ class Engine:
         return ended
 
     # -- the rounds of the threads
+
+    def _desk(self) -> Desk:
+        services = self._services
+        return open_desk(services.settings, services.paths, services.clock, holder="engine")
 
     def _keep_leading(self) -> None:
         if not self._leader.heartbeat():

@@ -154,6 +154,13 @@ def unsent(records: Records, tracker: str) -> list[Waiting]:
         return [_read(row) for row in connection.execute(query, (tracker,)).fetchall()]
 
 
+def has_waiting(records: Records) -> bool:
+    """Tell whether anything waits to be sent, to whichever tracker. Raises StoreError."""
+    with records.reading() as connection:
+        query = "SELECT EXISTS (SELECT 1 FROM outbox WHERE state = 'waiting')"
+        return bool(connection.execute(query).fetchone()[0])
+
+
 def find(records: Records, operation: str) -> Waiting | None:
     """Return the operation with that id, also one that was sent. Raises StoreError."""
     if not OPERATION_ID.fullmatch(operation):
