@@ -253,6 +253,14 @@ class TestLostAnswers:
         with pytest.raises(LostLeaseError, match="was broken by op: ann hangs"):
             leases.renew(held)
 
+    def test_of_a_release_is_found_though_others_had_the_lock_since(self, hosts: Hosts) -> None:
+        leases, other = hosts.leases(), hosts.leases("other")
+        held = leases.acquire("a", "ann")
+        leases.release(held)
+        other.release(other.acquire("a", "bob"))
+        sent_again = (leases._table.key, held.name, held.token, 1)
+        assert leases.server.run(redis_leases.RELEASE, *sent_again) == ["held"]
+
     def test_of_a_release_that_never_came_through_is_made_good(self, hosts: Hosts, proxy: Proxy, hurried: None) -> None:
         leases = hosts.leases(url=named(proxy.url))
         held = leases.acquire("a", "ann")
