@@ -16,6 +16,7 @@ from rollcage.core.coordination.redis_connection import UnreachableError
 from rollcage.core.coordination.redis_floor import AHEAD, Floor
 from rollcage.core.coordination.redis_leases import RedisLeases
 from rollcage.core.coordination.redis_lua import Script
+from rollcage.core.coordination.redis_scripts import RELEASE
 from rollcage.core.errors import LeaseError, StoreError
 from rollcage.core.store.paths import RepositoryPaths
 from tests.coordination.redis_hosts import Hosts, Proxy, named, until, waiting
@@ -259,7 +260,7 @@ class TestLostAnswers:
         leases.release(held)
         other.release(other.acquire("a", "bob"))
         sent_again = (leases._table.key, held.name, held.token, 1)
-        assert leases.server.run(redis_leases.RELEASE, *sent_again) == ["held"]
+        assert leases.server.run(RELEASE, *sent_again) == ["held"]
 
     def test_of_a_release_that_never_came_through_is_made_good(self, hosts: Hosts, proxy: Proxy, hurried: None) -> None:
         leases = hosts.leases(url=named(proxy.url))
