@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
@@ -23,6 +24,9 @@ from .git import Git, revision
 from .partial import fill, promisors
 from .paths import quoted
 from .repository import Repository
+
+if TYPE_CHECKING:
+    from .objects import CommitObject
 
 KEPT_REFS = "refs/rollcage/kept"
 """What lies under here is whole within the mirror: it does not need the user's objects."""
@@ -53,6 +57,8 @@ class Mirror:
         """Take the user's repository and the folder ``mirror.git``; `ensure` before use."""
         self.repository, self.path = repository, path.absolute()
         self.git = Git(self.path, bare=True, isolated=True)
+        self.commits: dict[str, CommitObject] = {}
+        """What `rollcage.core.gitrepo.objects` has read: that never changes."""
 
     @property
     def objects(self) -> Path:

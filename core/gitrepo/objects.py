@@ -11,6 +11,8 @@ from ..text import clean
 from .mirror import Mirror
 
 _OBJECT_ID = re.compile(r"[0-9a-f]{4,64}")
+_COMMITS_KEPT = 10_000
+"""So many commits are remembered: some megabytes."""
 _EMPTY_TREES = {
     40: "4b825dc642cb6eb9a060e54bf8d69288fbee4904",
     64: "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321",
@@ -31,17 +33,24 @@ def empty_tree(like: str) -> str:
     return _EMPTY_TREES[len(like)]
 
 
-def read_commits(mirror: Mirror, ids: Iterable[str]) -> dict[str, CommitObject]:
-    """Return the commits by the names asked for; what is missing, ambiguous or no commit is left out."""
+def read_commits(mirror: Mirror, ids: Iterable[str], *, afresh: bool = False) -> dict[str, CommitObject]:
+    """Return the commits by the names asked for; what is missing, ambiguous or no commit is left out.
+
+    A commit named in full is read once, for it never becomes another; ``afresh``: see whether it is still there.
+    """
     asked = [name for name in dict.fromkeys(ids) if _OBJECT_ID.fullmatch(name)]
-    found = {}
-    for name, (sha, content) in zip(asked, _batch(mirror, [f"{name}^{{commit}}" for name in asked]), strict=True):
+    found = {} if afresh else {name: commit for name in asked if (commit := mirror.commits.get(name))}
+    unread = [name for name in asked if name not in found]
+    for name, (sha, content) in zip(unread, _batch(mirror, [f"{name}^{{commit}}" for name in unread]), strict=True):
         if content is None:
             continue
         headers = content.partition(b"\n\n")[0].decode("ascii", "replace").split("\n")
         parents = tuple(line.removeprefix("parent ") for line in headers if line.startswith("parent "))
         found[name] = CommitObject(sha, headers[0].removeprefix("tree "), parents)
-    return found
+    if len(mirror.commits) > _COMMITS_KEPT:
+        mirror.commits.clear()
+    mirror.commits.update((name, commit) for name, commit in found.items() if name == commit.sha)  # no short name
+    return {name: found[name] for name in asked if name in found}
 
 
 def read_trees(mirror: Mirror, names: Sequence[str]) -> list[str]:

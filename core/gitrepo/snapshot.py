@@ -259,7 +259,7 @@ def _head(repository: Repository) -> str:
 
 def _keep_history(mirror: Mirror, ids: Sequence[str]) -> str:
     """Keep the commits among ``ids`` with all that they reach, as the parents of one; return it, empty for none."""
-    parents = dict.fromkeys(commit.sha for commit in read_commits(mirror, ids).values())
+    parents = dict.fromkeys(commit.sha for commit in read_commits(mirror, ids, afresh=True).values())
     if not parents:
         return ""
     # Without a time of its own: while the branches stand still, one is enough for all snapshots.
