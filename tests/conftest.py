@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.loop import Shop
+    from tests.loop import Shop, Stages
     from tests.postgres import Server
 
 
@@ -138,3 +138,20 @@ def shop(tmp_path: Path, shop_template: Path) -> Iterator[Shop]:
     shop = Shop(tmp_path, shop_template)
     yield shop
     shop.close()
+
+
+@pytest.fixture(scope="session")
+def stages(tmp_path_factory: pytest.TempPathFactory, shop_template: Path) -> Stages:
+    """Return shops in which something has happened."""
+    from tests.loop import Stages
+
+    return Stages(tmp_path_factory.mktemp("stages"), shop_template)
+
+
+@pytest.fixture
+def troubled(stages: Stages) -> Iterator[Shop]:
+    """Yield the shop with a fault after a commit known to be good, and the incident of it."""
+    from tests.loop import Shop
+
+    with stages.at(Shop.trouble) as shop:
+        yield shop

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from rollcage.console.context import Context
@@ -53,11 +55,54 @@ def lay_out(path: Path) -> None:
     commit(path, "executor", "notes", {"notes.md": "notes\n"})
 
 
+class Stages:
+    """Shops in which something has happened already: it happens once, and each test goes on from a copy of that.
+
+    A shop and its state name places, so all stages stand in one place, one after the other.
+    """
+
+    def __init__(self, folder: Path, template: Path) -> None:
+        """Take an empty folder and the repository that every shop begins with."""
+        self._place, self._kept, self._template = folder / "place", folder / "kept", template
+        self._kept.mkdir()
+
+    @contextmanager
+    def at(self, happened: Callable[[Shop], object]) -> Iterator[Shop]:
+        """Within, there is a shop in which ``happened`` has happened, a function of a module; and nothing opened."""
+        kept = self._kept / f"{happened.__module__}.{happened.__qualname__}"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("ROLLCAGE_STATE_DIR", str(self._place / "state"))
+            if not kept.exists():
+                self._happen(happened, kept)
+            self._clear()
+            shutil.copytree(kept, self._place, symlinks=True)
+            shop = Shop(self._place, again=True)
+            git(shop.path, "update-index", "-q", "--refresh")  # the copied files have new times
+            try:
+                yield shop
+            finally:
+                shop.close()
+
+    def _happen(self, happened: Callable[[Shop], object], kept: Path) -> None:
+        self._clear()
+        self._place.mkdir()
+        shop = Shop(self._place, self._template)
+        try:
+            happened(shop)
+        finally:
+            shop.close()
+        self._place.rename(kept)
+
+    def _clear(self) -> None:
+        if self._place.exists():
+            shutil.rmtree(self._place)
+
+
 class Shop:
     """A repository on branch main with three good commits, and rollcage's state of it."""
 
-    def __init__(self, folder: Path, template: Path | None = None, **settings: Any) -> None:
-        """Make the repository, or copy the one of `laid_out`, which takes a fourth of the time."""
+    def __init__(self, folder: Path, template: Path | None = None, *, again: bool = False, **settings: Any) -> None:
+        """Make the repository, or copy the one of `lay_out`, which is faster by far; ``again``: it is there."""
         self.path = folder / "shop"
         self._config = folder / "shop.yml"
         self._contexts: list[Context] = []
@@ -68,6 +113,8 @@ class Shop:
         }
         if template:
             copied_repository(template, self.path)
+        elif again:
+            self._settings = yaml.safe_load(self._config.read_text())
         else:
             lay_out(self.path)
         self.configure(**settings)
@@ -135,6 +182,12 @@ class Shop:
         """Put a signal into the inbox, as an agent would."""
         now = self.services.clock.now()
         self.services.signals.put([Signal(now, agent, SignalKind(kind), name, **about)])
+
+    def trouble(self) -> None:
+        """Commit the fault upon a commit that is known to be good, and open the incident of the failing check."""
+        self.mark_good()
+        self.break_it()
+        self.incident()
 
     @contextmanager
     def leading(self) -> Iterator[Leader]:

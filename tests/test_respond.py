@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ from rollcage.core.progress import activity, save_activity
 from rollcage.core.respond import CutShort, Responder
 from tests.conftest import git
 from tests.fleet.conftest import nothing_left
-from tests.loop import BAD, CHECK, GOOD, Shop
+from tests.loop import BAD, CHECK, GOOD, Shop, Stages
 
 __all__ = ["nothing_left"]
 
@@ -72,15 +73,17 @@ class Room:
         return [event.body for event in self.store.recent_events(1000) if event.event == kind]
 
 
+def waits(shop: Shop) -> None:
+    """Let the incident wait for a human."""
+    shop.trouble()
+    assert Room(shop, Level.PROPOSE).responder.handle("inc-1").state is IncidentState.WAITING
+
+
 @pytest.fixture
-def room(shop: Shop) -> Room:
+def room(stages: Stages) -> Iterator[Room]:
     """A shop with a fault, its incident waiting for a human."""
-    shop.mark_good()
-    shop.break_it()
-    shop.incident()
-    room = Room(shop, Level.PROPOSE)
-    assert room.responder.handle("inc-1").state is IncidentState.WAITING
-    return room
+    with stages.at(waits) as shop:
+        yield Room(shop, Level.PROPOSE)
 
 
 def calc(shop: Shop) -> str:
@@ -90,10 +93,8 @@ def calc(shop: Shop) -> str:
 # -- alone
 
 
-def test_at_level_auto_the_fault_is_taken_back_and_verified(shop: Shop) -> None:
-    shop.mark_good()
-    bad = shop.break_it()
-    shop.incident()
+def test_at_level_auto_the_fault_is_taken_back_and_verified(troubled: Shop) -> None:
+    shop, bad = troubled, git(troubled.path, "rev-parse", "main^")
     room = Room(shop)
     incident = room.responder.handle("inc-1")
     assert incident.state is IncidentState.RECOVERED
@@ -511,9 +512,8 @@ def test_at_ask_in_auto_a_human_decides(shop: Shop) -> None:
 # -- the branch moves in the very moment
 
 
-@pytest.fixture
 def agent_in_between(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody commits in the culprit's own file when the rollback's commit is made and not yet published."""
+    """Let somebody commit in the culprit's own file when the rollback's commit is made and not yet published."""
     written = Journal.write
 
     def write(journal: Journal, *steps: Step) -> Step:
@@ -525,20 +525,17 @@ def agent_in_between(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Journal, "write", write)
 
 
-@pytest.mark.usefixtures("agent_in_between")
-def test_what_the_engine_decided_is_planned_anew(shop: Shop) -> None:
-    shop.mark_good()
-    shop.break_it()
-    shop.incident()
-    room = Room(shop)
+def test_what_the_engine_decided_is_planned_anew(troubled: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent_in_between(troubled, monkeypatch)
+    room = Room(troubled)
     assert room.responder.handle("inc-1").state is IncidentState.RECOVERED
-    assert calc(shop) == f"TWO = 2\n\n\n{GOOD}"
+    assert calc(troubled) == f"TWO = 2\n\n\n{GOOD}"
     second, first = room.store.rollbacks()
     assert (first.state, first.head_after, second.state) == (RollbackState.UNDONE, "", RollbackState.DONE)
 
 
-@pytest.mark.usefixtures("agent_in_between")
-def test_what_an_operator_approved_waits_for_them_again(room: Room) -> None:
+def test_what_an_operator_approved_waits_for_them_again(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent_in_between(room.shop, monkeypatch)
     option, plan = room.best()
     answer = room.answered(room.operator.approve(option.id, plan.plan_hash))
     assert answer.code is ExitCode.WAITING
