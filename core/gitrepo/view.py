@@ -14,6 +14,7 @@ from pathlib import Path
 from .entries import GITLINK, Entry, IndexEntry, index_info, read_index
 from .git import Git
 from .mirror import Mirror
+from .objects import read_blobs
 from .working_files import below_link
 
 _SCRATCH_INDEX = ("-c", "core.splitIndex=false", "-c", "core.safecrlf=false")
@@ -99,9 +100,10 @@ def as_checked_out(view: View, path: bytes, oid: str) -> bytes:
 def merged_blob(view: View, base: str, ours: str, theirs: str) -> str | None:
     """Return the blob of a three-way merge of blobs, written to the mirror; None: it conflicts, or they are binary."""
     files = []
-    for name, oid in (("ours", ours), ("base", base), ("theirs", theirs)):
+    contents = read_blobs(view.mirror, (ours, base, theirs))
+    for name, content in zip(("ours", "base", "theirs"), contents, strict=True):
         file = view.scratch / name
-        file.write_bytes(view.mirror.git.run("cat-file", "blob", oid).out)
+        file.write_bytes(content)
         files.append(str(file))
     merged = view.mirror.git.run("merge-file", "-p", "-q", *files, ok=range(256))
     if merged.status != 0:
