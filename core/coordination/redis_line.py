@@ -27,7 +27,7 @@ REFRESH = 0.3
 GLANCE = 0.05
 """Seconds between two looks of a waiter whether the holders on this machine are alive."""
 UNTANGLE = 1.0
-"""Seconds between two looks of a waiter, who holds something too, whether it is in a circle."""
+"""Seconds between two looks of a waiter, who holds something too, whether it is in a circle; unless it is told to."""
 PATIENCE = 2.0
 """Seconds for which a waiter bears a server that cannot be reached, such as one that is started anew."""
 
@@ -171,6 +171,9 @@ class Line:
                     return self._held(int(token), since + self._wanted.ttl)
                 case ["watch", token, holder] if left > 0:
                     look.watched[int(token)] = holder
+                case ["untangle"]:
+                    self._untangled = -math.inf
+                    return None
                 case _:
                     return None
 

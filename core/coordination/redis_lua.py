@@ -115,9 +115,12 @@ local function next_token()
 end
 
 -- Serve the queue in turn, as far as the permits go. Who is silent is not served but keeps its place for a while. The
--- first of those left over on the machine of a new holder is told, for it can see at once when that one dies.
-local function pump(name, leases, lapsed)
+-- first of those left over on the machine of a new holder is told, for it can see at once when that one dies. Where a
+-- lease is over (freed), and what it gave back is not enough for who is next, the first behind who could have it and
+-- holds something is told to look whether only that place keeps it in a circle.
+local function pump(name, leases, lapsed, freed)
   local queue = queue_of(name)
+  freed = freed or #lapsed > 0
   local slots, place, open, fresh, first = used(leases), 0, true, {}, false
   while true do
     local request = redis.call('ZRANGE', queue, place, place)[1]
@@ -134,6 +137,11 @@ local function pump(name, leases, lapsed)
       fresh[#fresh + 1] = serve(leases, request, w, token)
     else
       open, first = false, first or w
+      freed = freed and slots < w[PERMITS]
+      if freed and slots + w[SLOTS] <= w[PERMITS] and redis.call('HEXISTS', P, '\2' .. w[SESSION]) == 1 then
+        wake(request, 'untangle')
+        freed = false
+      end
       local left = {}
       for _, lease in ipairs(fresh) do
         if lease[BOOT] == w[BOOT] then
@@ -143,7 +151,7 @@ local function pump(name, leases, lapsed)
         end
       end
       fresh, place = left, place + 1
-      if #fresh == 0 or place > 32 then break end
+      if #fresh == 0 and not freed or place > 32 then break end
     end
   end
   if #leases > 0 then forget(lapsed) else joined(leases, lapsed) end
@@ -222,7 +230,7 @@ local function take(name, token, reason)
   table.remove(leases, i)
   count(lease[SESSION], -1)
   redis.call('SET', P .. ':gone:' .. int(token), reason, 'PX', REASONS)
-  pump(name, leases, lapsed)
+  pump(name, leases, lapsed, true)
   return lease
 end
 """

@@ -155,7 +155,7 @@ local i, lease = find(leases, token)
 if i then
   table.remove(leases, i)
   count(lease[SESSION], -1)
-  pump(name, leases, lapsed)
+  pump(name, leases, lapsed, true)
   redis.call('SET', P .. ':freed:' .. ARGV[2], '1', 'PX', 10000)
   return {'held'}
 end
@@ -219,7 +219,10 @@ for i = 1, #all, 2 do
     end
   end
 end
-for name in pairs(names) do pump(name, read(redis.call('HGET', P, name))) end
+for name in pairs(names) do
+  local leases, lapsed = read(redis.call('HGET', P, name))
+  pump(name, leases, lapsed, true)
+end
 return 1
 """)
 """ids of holders that are no more: all that they hold and wait for"""

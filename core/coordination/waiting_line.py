@@ -19,7 +19,7 @@ from . import lease_table
 from .bells import Bell, ring
 from .lease_rows import LeaseRow, WaiterRow, read_leases, read_waiter, waiting_before
 from .lease_table import LeaseTable
-from .leases import DeadlockError, HeldLease
+from .leases import DeadlockError, HeldLease, WaitLog
 from .tokens import NoTokenError
 from .waits import may_pass, refusal
 
@@ -169,6 +169,11 @@ class Line:
         now = self._clock.boot()
         with self._table.file.snapshot() as connection:
             leases, mine, ahead = self._judge(connection, now)
+            used = sum(lease.slots for lease in leases)
+            if mine is not None and ahead is None and used < self._wanted.permits < used + self._wanted.slots:
+                # What became free is not enough for us: who behind is stuck by our place alone, nobody else would tell.
+                everything, waiters = self._table.living(connection)
+                self._rings = self._who_may_pass(self._table.log(everything, waiters), waiters)
         if mine is None:
             return True
         if mine.expires < now + lease_table.WAITER_TTL * 0.75:
@@ -258,8 +263,11 @@ class Line:
             raise DeadlockError(
                 f"lock {self._wanted.name!r}: to wait for it would close a circle: {' -> '.join(circle)}", circle
             )
-        # Who now is stuck by the order of a queue alone, may pass.
-        self._rings = [
+        self._rings = self._who_may_pass(log, waiters)
+
+    def _who_may_pass(self, log: WaitLog, waiters: Sequence[WaiterRow]) -> list[WaiterRow]:
+        """Return who of the others is stuck by the order of a queue alone."""
+        return [
             row
             for row, waiting in zip(waiters, log.waitings, strict=True)
             if row.permits > 1 and row.seq != self._seq and may_pass(log, waiting)

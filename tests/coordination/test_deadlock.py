@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollcage.core.config import Settings
-from rollcage.core.coordination import waits
+from rollcage.core.coordination import lease_table, redis_line, waiting_line, waits
 from rollcage.core.coordination.deadlock import (
     DeadlockBreak,
     LockRequest,
@@ -328,6 +328,35 @@ def test_soft_2(sessions: Some) -> None:
     assert s3.has("a2")
     s3.end()
     assert s4.has("a2")
+    assert not any(session.refused for session in everybody)
+
+
+@pytest.mark.parametrize("how", ["release", "break", "lapse"])
+def test_a_circle_by_queue_order_that_the_end_of_a_lease_closes_is_undone_then(
+    sessions: Some, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    # Nobody looks by himself meanwhile.
+    monkeypatch.setattr(waiting_line, "LOOK", 60)
+    monkeypatch.setattr(lease_table, "WAITER_TTL", 60)
+    monkeypatch.setattr(redis_line, "UNTANGLE", 60)
+    x, y, w, s = everybody = sessions("x y w s")
+    x.lock("e", 1, 2)
+    held = y.leases.acquire("e", "y", 0.5 if how == "lapse" else 60, permits=2, session="y")
+    s.lock("l")
+    w.lock("e", 2, 2)
+    s.lock("e", 1, 2)
+    x.lock("l")
+    assert how == "lapse" or all(session.waits() for session in (x, w, s))
+    if how == "release":
+        y.leases.release(held)
+    elif how == "break":
+        y.leases.break_("e", "operator", "a test", lambda who, what, subject, why="": None, held.token)
+    until(lambda: sorted(each.name for each in s.held) == ["e", "l"], patience=5)
+    assert w.waits()
+    s.end()
+    assert x.has("e", "l")
+    x.end()
+    assert w.has("e")
     assert not any(session.refused for session in everybody)
 
 
