@@ -20,6 +20,7 @@ from .detect.bands import band_of
 from .detect.behaviour import SAMPLED
 from .detect.incidents import is_unresolved
 from .detect.rules import rules
+from .errors import StoreError
 from .issues.glance import TrackerGlance
 from .model import (
     ENDED_STATES,
@@ -44,6 +45,9 @@ EVENTS = 500
 TRANSITIONS = 20
 _SAME_END_S = 0.5
 """Two reads of one lease whose ends differ by less see the same lease: clocks are read one after the other."""
+
+LOCKS_AGAIN_S = 10.0
+"""Where the keeper of the leases did not answer, it is asked again only after so long: each try may take seconds."""
 
 _Changes = tuple[tuple[datetime, str, str], ...]
 
@@ -73,14 +77,18 @@ class Picture:
         self._held: tuple[Lease, ...] = ()
         self._held_at = 0.0
         self._cycles: tuple[tuple[str, ...], ...] = ()
+        self._locks_trouble = ""
+        self._locks_asked = float("-inf")
         self._tracker = TrackerGlance(view.settings.tracker, view.paths, clock)
 
     def read(self, *, name: str, path: str, head: str, engine: EngineView, warnings: tuple[str, ...] = ()) -> Board:
         """Return everything that a console shows. Reads only; what is of ``state.db`` is of one moment.
 
-        Raises StoreError.
+        Leases that cannot be read are those of before, with a warning: a lost Redis hides nothing else. Raises
+        StoreError.
         """
         view, store = self._view, self._view.store
+        leases = self._read_leases()
         with store.at_one_moment():
             touched = self._read_events()
             newest = {incident.id: incident for incident in store.incidents(limit=INCIDENTS)}
@@ -93,6 +101,8 @@ class Picture:
             statuses = agent_statuses(view, newest=lambda agent: self._measure(agent).newest, trouble=trouble)
             engine = replace(engine, level=level_of_engine(store) or engine.level, busy=_busy(rollbacks, views))
             warnings = (*warnings, *warnings_of_engine(store), *waiting_pushes(store))
+            if self._locks_trouble:
+                warnings = (f"locks are not up to date: {self._locks_trouble}", *warnings)
             snapshots = tuple(store.snapshots()[:SNAPSHOTS])
         return Board(
             seq=self._seq,
@@ -106,7 +116,7 @@ class Picture:
             series=self._series(statuses),
             incidents=views,
             rollbacks=rollbacks,
-            leases=self._read_leases(),
+            leases=leases,
             cycles=self._cycles,
             snapshots=snapshots,
             events=tuple(self._events),
@@ -200,6 +210,17 @@ class Picture:
 
     def _read_leases(self) -> tuple[Lease, ...]:
         """Return the leases, the very tuple of before where nothing but the time has passed: widgets count it down."""
+        if self._locks_trouble and self._clock.boot() - self._locks_asked < LOCKS_AGAIN_S:
+            return self._held
+        try:
+            self._take_in_leases()
+            self._locks_trouble = ""
+        except StoreError as problem:
+            self._locks_trouble = str(problem)
+        self._locks_asked = self._clock.boot()
+        return self._held
+
+    def _take_in_leases(self) -> None:
         leases, now = tuple(self._leases.list()), self._clock.boot()
         passed = now - self._held_at
         same = len(leases) == len(self._held) and all(
@@ -208,10 +229,9 @@ class Picture:
             for new, old in zip(leases, self._held, strict=True)
         )
         if not same:
-            self._held, self._held_at = leases, now
             waited_for = any(lease.waiters for lease in leases)
             self._cycles = tuple(cycles(self._leases.wait_log())) if waited_for else ()
-        return self._held
+            self._held, self._held_at = leases, now
 
 
 def _needs_you(incident: Incident) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 
@@ -11,6 +12,7 @@ import pytest
 from rollcage.core.board import Board, EngineView
 from rollcage.core.config import Level
 from rollcage.core.coordination.embedded import EmbeddedLeases
+from rollcage.core.coordination.redis_leases import RedisLeases
 from rollcage.core.model import (
     EVERYBODY,
     DecisionVerdict,
@@ -21,9 +23,10 @@ from rollcage.core.model import (
     Signal,
     SignalKind,
 )
-from rollcage.core.picture import EVENTS, SPARK, Picture
+from rollcage.core.picture import EVENTS, LOCKS_AGAIN_S, SPARK, Picture
 from rollcage.core.progress import save_activity, save_level, save_warnings
 from tests.conftest import ManualClock
+from tests.coordination.redis_server import redis_server
 from tests.loop import Shop
 from tests.test_respond import Room
 
@@ -146,6 +149,31 @@ def test_the_time_of_a_lease_that_runs_is_no_change_and_a_renewal_is(shop: Shop)
     leases.release(held)
     assert wall.read().leases == ()
     leases.close()
+
+
+def test_a_lost_redis_hides_nothing_but_the_locks(shop: Shop) -> None:
+    clock = ManualClock()
+    context = shop.open(clock)
+    with redis_server() as server, closing(RedisLeases(context.paths, clock, server.url)) as leases:
+        picture = Picture(context.view, leases, clock)
+
+        def read() -> Board:
+            return picture.read(name="shop", path="/shop", head="abc", engine=EngineView("here", "pid 1 on host"))
+
+        leases.acquire("issue/42", "executor", ttl=60)
+        assert [lease.name for lease in read().leases] == ["issue/42"]
+        server.kill()
+        context.store.append_event("alert", {"severity": "warning", "text": "something new"})
+        board = read()
+        assert board.events[-1].body["text"] == "something new"
+        assert [lease.name for lease in board.leases] == ["issue/42"], "as it was"
+        assert board.warnings[0].startswith("locks are not up to date: Redis server ")
+        assert read() == board
+        server.start()
+        assert read() == board, "it is not asked again and again: each time may take seconds"
+        clock.advance(LOCKS_AGAIN_S)
+        back = read()
+        assert (back.leases, back.warnings) == ((), ())
 
 
 def test_metrics_have_their_course_their_band_and_their_owner(shop: Shop) -> None:
