@@ -77,9 +77,7 @@ class Wanted:
         if text is None:
             return default
         found = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)(ms|s|m|h|d)?", text)
-        value = (
-            float(found[1]) * {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}[found[2] or "s"] if found else -1
-        )
+        value = float(found[1]) * _UNITS[found[2] or "s"] if found else -1
         if not least <= value <= LONGEST:
             raise UsageError(f"--{option} {ascii(text)[:80]}: allowed: {least:g} s to 366 days, such as 90s, 40m or 2h")
         return value
@@ -195,7 +193,7 @@ def _take(wanted: Wanted, open_leases: Callable[[], Leases]) -> int:
         "ROLLCAGE_LOCK_TOKEN": str(token),
         "ROLLCAGE_LOCK_SESSION": order.session,
     }
-    return run_command(wanted.argv, environment, wanted.name, expires, line, _say)
+    return run_command(wanted.argv, environment, wanted.name, order.ttl, expires, line, _say)
 
 
 def _order(wanted: Wanted) -> Order:

@@ -213,6 +213,7 @@ class _Keeper:
     def __init__(self, order: Order, up: int, down: int) -> None:
         self._order, self._up, self._down = order, up, down
         os.set_blocking(up, False)  # one who does not listen must not hold up a renewal
+        self._grace = grace(order.ttl)
         self._group = 0
         self._handed_out = False
         self._ended = False
@@ -302,9 +303,9 @@ class _Keeper:
                 self._held = self._leases.find(self._order.name, self._held.token)
         except StoreError as error:
             # Not known whether it is held: until its time is nearly up it is, since nobody else can have it.
-            if now >= self._held.expires - self._grace():
+            if _boot() >= self._held.expires - self._grace:  # it may have taken seconds to say so
                 self._lost(f"it could not be renewed in time: {error}")
-            self._renew_at = now + min(1.0, self._order.ttl / 10)
+            self._renew_at = _boot() + min(1.0, self._order.ttl / 10)
         except RollcageError as error:
             self._lost(str(error))
 
@@ -312,7 +313,7 @@ class _Keeper:
         self._ended = True
         self._tell({"lost": why})
         if self._group:
-            stop_group(self._group, min(self._grace(), max(0.0, self._held.expires - _boot())))
+            stop_group(self._group, min(self._grace, max(0.0, self._held.expires - _boot())))
 
     def _end(self) -> None:
         """Stop the group first where there is one: it must not work on without the lock. Then give the lock back."""
@@ -323,15 +324,12 @@ class _Keeper:
             if self._group:
                 with suppress(StoreError):
                     self._held = self._leases.renew(self._held)
-                stop_group(self._group, self._grace())
+                stop_group(self._group, self._grace)
             self._leases.release(self._held)
         except RollcageError as error:
             self._tell({"lost": str(error)})
         else:
             self._tell({"released": True})
-
-    def _grace(self) -> float:
-        return min(GRACE, self._order.ttl / 4)
 
     def _tell(self, message: Mapping[str, object]) -> None:
         with suppress(BrokenPipeError, BlockingIOError):
@@ -364,6 +362,11 @@ class _until_abandoned:  # noqa: N801 - used as a with statement only
                 return
             if ready or (watched is not None and watched.is_over()):  # nothing is said on it yet: it can only be closed
                 os._exit(1)
+
+
+def grace(ttl: float) -> float:
+    """Return the seconds from SIGTERM to SIGKILL, for a lock that each renewal gives ``ttl`` seconds."""
+    return min(GRACE, ttl / 4)
 
 
 def stop_group(group: int, grace: float) -> None:

@@ -11,8 +11,8 @@ this process        the command is killed by the kernel (Linux: PR_SET_PDEATHSIG
 the keeper          the lock is free; this process stops the group
 ==================  ==================================================================================================
 
-Where the keeper is stopped rather than dead, this process stops the group when the last renewal has run out. What left
-the process group (a daemon) is not reached.
+Where the keeper does not answer (it is stopped, or hangs as the keeper of the leases does) this process stops the
+group so early that it is over before the lease is. What left the process group (a daemon) is not reached.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from typing import NoReturn
 
 from ..core.errors import ExitCode, LeaseError, RollcageError
 from ..core.fleet.wakeup import Wakeup
-from .lock_keeper import GRACE, Line, flush, stop_group
+from .lock_keeper import Line, flush, grace, stop_group
 
 _PASSED_ON = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -43,27 +43,33 @@ class NotStartedError(RollcageError):
 
 
 def run_command(
-    argv: Sequence[str], environment: Mapping[str, str], name: str, until: float, line: Line, say: Callable[[str], None]
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    name: str,
+    ttl: float,
+    until: float,
+    line: Line,
+    say: Callable[[str], None],
 ) -> int:
     """Run ``argv`` while the keeper behind ``line`` has the lock ``name``; return its exit code, 128 + N for signal N.
 
-    ``until`` is when the lease runs out, on the boot clock. Where the lock was lost the code is never 0, and ``say``
-    is told why. Raises NotStartedError.
+    ``ttl`` is what each renewal gives, seconds; ``until`` when the lease runs out, on the boot clock. Where the lock
+    was lost the code is never 0, and ``say`` is told why. Raises NotStartedError.
     """
     numbers = [signal.Signals[word] for word in _PASSED_ON]
     caught = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]  # nohup stays nohup
     with Wakeup([*caught, signal.SIGCHLD]) as wakeup:
         child, failure = _start(argv, environment, line)
-        return _Watch(child, name, until, line, say, wakeup).follow(failure, argv[0])
+        return _Watch(child, name, grace(ttl), until, line, say, wakeup).follow(failure, argv[0])
 
 
 class _Watch:
     """The command, from its start to its end."""
 
     def __init__(
-        self, child: int, name: str, until: float, line: Line, say: Callable[[str], None], wakeup: Wakeup
+        self, child: int, name: str, grace: float, until: float, line: Line, say: Callable[[str], None], wakeup: Wakeup
     ) -> None:
-        self._child, self._name, self._until = child, name, until
+        self._child, self._name, self._grace, self._until = child, name, grace, until
         self._line, self._say, self._wakeup = line, say, wakeup
         self._terminal = _Terminal(child)
         self._lost = False
@@ -87,7 +93,8 @@ class _Watch:
         for descriptor in (self._wakeup.descriptor, self._line.descriptor, failure):
             poll.register(descriptor, select.POLLIN)
         while True:
-            for descriptor, _ in poll.poll(self._pause()):
+            # Where this process was stopped, the signal that comes first hides what was said meanwhile: look again.
+            for descriptor, _ in poll.poll(self._pause()) or poll.poll(0):
                 if descriptor == failure:
                     poll.unregister(failure)
                     failed += [int(number) for number in os.read(failure, 32).split()]
@@ -99,8 +106,8 @@ class _Watch:
                 self._note(message)
             if self._line.ended:
                 self._stop(f"lock {self._name!r} was lost: the process that kept it was ended")
-            elif _boot() > self._until:
-                self._stop(f"lock {self._name!r} ran out: the process that keeps it does not answer")
+            elif _boot() > self._until - self._grace:
+                self._stop(f"lock {self._name!r} was not renewed in time: the process that keeps it does not answer")
             if _boot() > self._kill_at:
                 self._signal(signal.SIGKILL)
             for number in self._wakeup.wait(0):
@@ -110,7 +117,7 @@ class _Watch:
                 return status
 
     def _pause(self) -> float:
-        left = min(self._kill_at, _boot() + 1.0 if self._lost else self._until) - _boot()
+        left = min(self._kill_at, _boot() + 1.0 if self._lost else self._until - self._grace) - _boot()
         return max(0.0, min(3600.0, left) + 0.05) * 1000
 
     def _note(self, message: Mapping[str, object]) -> None:
@@ -124,7 +131,7 @@ class _Watch:
         if not self._lost:
             self._lost = True
             self._say(f"{why}; its command is stopped")
-            self._kill_at = _boot() + GRACE
+            self._kill_at = _boot() + self._grace
             self._signal(signal.SIGTERM)
             self._signal(signal.SIGCONT)
 

@@ -376,17 +376,29 @@ def test_whoever_is_killed_the_command_does_not_go_on(start: Start, leases: Embe
     assert ("the process that kept it was ended" in err) == (killed == "keeper")
 
 
-def test_a_keeper_that_is_stopped_beyond_its_time_does_not_let_the_command_go_on(
+def test_where_the_keeper_does_not_answer_the_command_is_over_before_the_lock_is(
     start: Start, leases: EmbeddedLeases
 ) -> None:
-    child, _ = running(start, "trap 'exit 3' TERM; echo $$; while :; do sleep 0.05; done", "--ttl", "1")
+    child, _ = running(start, "trap 'exit 3' TERM; echo $$; while :; do sleep 0.05; done", "--ttl", "2")
     keeper = keeper_of(leases._paths)
     os.kill(keeper, signal.SIGSTOP)
     code, _, err = ended(child)
+    assert held(leases)
     os.kill(keeper, signal.SIGKILL)
     assert code == 3
-    assert "ran out: the process that keeps it does not answer" in err
+    assert "was not renewed in time: the process that keeps it does not answer" in err
     assert err.count("rollcage: ") == 1
+
+
+def test_one_that_was_stopped_itself_learns_that_the_lock_was_renewed_all_the_while(
+    start: Start, leases: EmbeddedLeases
+) -> None:
+    child, family = running(start, "echo $$; sleep 0.8", "--ttl", "0.6")
+    os.kill(child.pid, signal.SIGSTOP)
+    until(lambda: not any(map(lives, family)))
+    assert held(leases)
+    os.kill(child.pid, signal.SIGCONT)
+    assert ended(child) == (0, "", "")
 
 
 def test_signals_are_passed_on(start: Start, leases: EmbeddedLeases) -> None:
