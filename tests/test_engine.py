@@ -20,7 +20,7 @@ from rollcage.core.execute.runner import start_rollback
 from rollcage.core.model import Hold, IncidentState, RollbackState, Severity
 from rollcage.core.outcome import Outcome
 from tests.conftest import git
-from tests.loop import BAD, CHECK, GOOD, Shop, eventually
+from tests.loop import BAD, CHECK, GOOD, Shop, Stages, eventually
 
 
 def once(shop: Shop, level: Level = Level.AUTO, **more: Any) -> Outcome:
@@ -74,6 +74,30 @@ def gate(tmp_path: Path) -> Iterator[Gate]:
     gate.open()
 
 
+def well_until_the_fault(shop: Shop) -> None:
+    """Find all well at level auto, and then somebody commits the fault."""
+    once(shop)
+    shop.break_it()
+
+
+def waits(shop: Shop) -> None:
+    """Let the incident wait for a human."""
+    well_until_the_fault(shop)
+    assert once(shop, Level.PROPOSE).result == "waiting"
+
+
+@pytest.fixture
+def faulty(stages: Stages) -> Iterator[Shop]:
+    with stages.at(well_until_the_fault) as shop:
+        yield shop
+
+
+@pytest.fixture
+def waiting(stages: Stages) -> Iterator[Shop]:
+    with stages.at(waits) as shop:
+        yield shop
+
+
 # -- once
 
 
@@ -85,9 +109,8 @@ def test_a_healthy_repository_is_healthy_and_its_tip_marked_good(shop: Shop) -> 
     assert services.store.is_good(shop.head(), services.checks.checks_hash)
 
 
-def test_a_fault_is_followed_to_its_end(shop: Shop) -> None:
-    once(shop)
-    shop.break_it()
+def test_a_fault_is_followed_to_its_end(faulty: Shop) -> None:
+    shop = faulty
     head = shop.head()
     outcome = once(shop)
     assert (outcome.result, outcome.incidents, outcome.rollbacks) == ("recovered", ("inc-1",), ("rb-1",))
@@ -96,10 +119,8 @@ def test_a_fault_is_followed_to_its_end(shop: Shop) -> None:
     assert once(shop).result == "healthy"
 
 
-def test_what_was_approved_while_no_engine_ran_is_carried_out_and_counts(shop: Shop) -> None:
-    once(shop)
-    shop.break_it()
-    assert once(shop, Level.PROPOSE).result == "waiting"
+def test_what_was_approved_while_no_engine_ran_is_carried_out_and_counts(waiting: Shop) -> None:
+    shop = waiting
     again = once(shop, Level.PROPOSE)
     assert (again.result, again.incidents) == ("waiting", ("inc-1",)), "nobody decided, so it waits on"
     operator(shop).approve("opt-1.1")
@@ -126,10 +147,8 @@ def test_while_the_check_fails_it_is_never_called_healthy(shop: Shop, decide: st
     assert once(shop).result == "healthy"
 
 
-def test_a_rollback_that_a_killed_engine_left_is_carried_on_and_counts(shop: Shop) -> None:
-    once(shop)
-    shop.break_it()
-    once(shop, Level.PROPOSE)
+def test_a_rollback_that_a_killed_engine_left_is_carried_on_and_counts(waiting: Shop) -> None:
+    shop = waiting
     services = shop.services
     incident, plan = services.store.incident("inc-1"), services.store.plan("opt-1.1")
     assert incident is not None
@@ -140,10 +159,8 @@ def test_a_rollback_that_a_killed_engine_left_is_carried_on_and_counts(shop: Sho
     assert (outcome.result, outcome.incidents, outcome.rollbacks) == ("recovered", ("inc-1",), ("rb-1",))
 
 
-def test_level_watch_changes_nothing_at_all(shop: Shop) -> None:
-    once(shop)
-    shop.break_it()
-    once(shop, Level.PROPOSE)
+def test_level_watch_changes_nothing_at_all(waiting: Shop) -> None:
+    shop = waiting
     operator(shop).approve("opt-1.1")
     services = shop.services
     services.store.set_hold("planner", Hold.STANDBY)
@@ -206,10 +223,8 @@ def test_where_checks_cannot_be_run_it_is_not_healthy(shop: Shop) -> None:
     assert "check tests cannot be started: no-such-command" in str(told[-1]["text"])
 
 
-def test_who_stands_by_for_a_decision_is_told_when_the_last_engine_leaves(shop: Shop) -> None:
-    shop.mark_good()
-    shop.break_it()
-    assert once(shop, Level.PROPOSE).result == "waiting"
+def test_who_stands_by_for_a_decision_is_told_when_the_last_engine_leaves(waiting: Shop) -> None:
+    shop = waiting
     store = shop.services.store
     store.set_hold("planner", Hold.STANDBY)
     for _ in range(2):

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import git
+from rollcage.core.model import RollbackState
+from tests.conftest import as_ann, git
 from tests.execute.crash import CrashServer
 from tests.execute.killing import Templates
-from tests.execute.scene import Scene, begin, copied, lay_out
+from tests.execute.scene import Scene, begin, carry_on, copied, lay_out
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,7 @@ class LaidOut:
 @pytest.fixture(scope="session")
 def laid_out(tmp_path_factory: pytest.TempPathFactory) -> LaidOut:
     """Return the scenes to copy."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("AUTHOR", "COMMITTER"):
-            patch.setenv(f"GIT_{name}_NAME", "Ann")
-            patch.setenv(f"GIT_{name}_EMAIL", "ann@example.com")
+    with as_ann():
         folder = tmp_path_factory.mktemp("laid-out")
         scene, bad = lay_out(folder / "scene")
         copied(scene.place, folder / "fresh")
@@ -64,6 +62,22 @@ def begun(laid_out: LaidOut) -> Scene:
 
 
 @pytest.fixture(scope="session")
+def carried_out_once(laid_out: LaidOut) -> Path:
+    """Return the copy in which rb-1 was carried out."""
+    copy = laid_out.fresh.with_name("carried-out")
+    with as_ann():
+        assert carry_on(laid_out.anew(laid_out.begun)).state is RollbackState.DONE
+    copied(laid_out.scene.place, copy)
+    return copy
+
+
+@pytest.fixture
+def carried_out(laid_out: LaidOut, carried_out_once: Path) -> Scene:
+    """Return a scene whose rollback rb-1 was carried out."""
+    return laid_out.anew(carried_out_once)
+
+
+@pytest.fixture(scope="session")
 def server() -> Iterator[CrashServer]:
     """Yield a server of processes that may be killed."""
     started = CrashServer()
@@ -74,8 +88,5 @@ def server() -> Iterator[CrashServer]:
 @pytest.fixture(scope="session")
 def templates(tmp_path_factory: pytest.TempPathFactory, server: CrashServer) -> Iterator[Templates]:
     """Yield the tasks that may be killed, each made once."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("AUTHOR", "COMMITTER"):
-            patch.setenv(f"GIT_{name}_NAME", "Ann")
-            patch.setenv(f"GIT_{name}_EMAIL", "ann@example.com")
+    with as_ann():
         yield Templates(tmp_path_factory.mktemp("crash"), server)

@@ -20,10 +20,9 @@ from tests.gitrepo.worlds import edited
 
 
 @pytest.fixture
-def services(begun: Scene) -> Iterator[Services]:
+def services(carried_out: Scene) -> Iterator[Services]:
     """Return services of a scene whose rollback rb-1 was carried out."""
-    assert carry_on(begun).state is RollbackState.DONE
-    opened = begun.services()
+    opened = carried_out.services()
     yield opened
     opened.store.close()
 
@@ -37,43 +36,43 @@ def turn(services: Services, subject: str, verb: str) -> Rollback:
     return carry_out(work_for(services, record, lambda run: []))
 
 
-def test_undo_redo_undo_each_exactly(services: Services, begun: Scene) -> None:
-    taken_back, was = begun.tree("main"), begun.tree("main~1")
-    before = begun.picture()
+def test_undo_redo_undo_each_exactly(services: Services, carried_out: Scene) -> None:
+    taken_back, was = carried_out.tree("main"), carried_out.tree("main~1")
+    before = carried_out.picture()
     assert turn(services, "rb-1", "undo").state is RollbackState.DONE
-    assert begun.tree() == was
-    assert (begun.top / "calc").read_text() == MINE
+    assert carried_out.tree() == was
+    assert (carried_out.top / "calc").read_text() == MINE
     assert turn(services, "rb-1", "redo").state is RollbackState.DONE
-    assert begun.tree() == taken_back
+    assert carried_out.tree() == taken_back
     for name in ("head", "index", "status", "files", "locks", "leftovers"):
-        assert begun.picture()[name] == before[name], name
+        assert carried_out.picture()[name] == before[name], name
     assert turn(services, "rb-1", "undo").state is RollbackState.DONE
-    assert begun.tree() == was
+    assert carried_out.tree() == was
     assert turn(services, "rb-4", "undo").state is RollbackState.DONE
-    assert begun.tree() == taken_back
-    log = git(begun.top, "log", "--format=%s", "-5", "main").split("\n")
+    assert carried_out.tree() == taken_back
+    log = git(carried_out.top, "log", "--format=%s", "-5", "main").split("\n")
     assert log[:4] == ["Undo rb-4", "Undo rb-1", "Redo rb-1", "Undo rb-1"]
 
 
-def test_later_commits_on_other_files_and_other_lines_stay(services: Services, begun: Scene) -> None:
-    git(begun.top, "stash", "-q")
-    begun.commit("planner", "another file", news="news\n")
-    begun.commit("planner", "another line", calc=edited(GOOD, 18, "more"))
+def test_later_commits_on_other_files_and_other_lines_stay(services: Services, carried_out: Scene) -> None:
+    git(carried_out.top, "stash", "-q")
+    carried_out.commit("planner", "another file", news="news\n")
+    carried_out.commit("planner", "another line", calc=edited(GOOD, 18, "more"))
     assert turn(services, "rb-1", "undo").state is RollbackState.DONE
-    assert git(begun.top, "show", "main:calc") + "\n" == edited(BAD, 18, "more")
-    assert git(begun.top, "show", "main:news") == "news"
+    assert git(carried_out.top, "show", "main:calc") + "\n" == edited(BAD, 18, "more")
+    assert git(carried_out.top, "show", "main:news") == "news"
 
 
 def test_a_later_commit_on_the_same_line_stands_in_the_way_and_nothing_changes(
-    services: Services, begun: Scene
+    services: Services, carried_out: Scene
 ) -> None:
-    git(begun.top, "stash", "-q")
-    begun.commit("planner", "the same line", calc=edited(GOOD, 3, "otherwise"))
-    before = begun.picture()
+    git(carried_out.top, "stash", "-q")
+    carried_out.commit("planner", "the same line", calc=edited(GOOD, 3, "otherwise"))
+    before = carried_out.picture()
     with pytest.raises(RefusedError, match="rb-1 cannot be turned round, for later commits conflict: calc") as refused:
         turn(services, "rb-1", "undo")
     assert refused.value.code == "undo_conflict"
-    assert begun.picture() == before
+    assert carried_out.picture() == before
 
 
 def test_twice_is_once(services: Services) -> None:
@@ -144,10 +143,9 @@ def step(name: str, subject: str) -> Step:
     return Step("rb-1", 90, 3, name, subject, StepState.DONE)
 
 
-def test_the_database_the_agents_and_the_remote_are_turned_round_too(begun: Scene) -> None:
-    assert carry_on(begun).state is RollbackState.DONE
+def test_the_database_the_agents_and_the_remote_are_turned_round_too(carried_out: Scene) -> None:
     for push, sent in (("ask", ["origin"]), ("never", [])):
-        services = begun.services(push=push)
+        services = carried_out.services(push=push)
         record = done(services, step("reset_agent", "executor"), step("database", "down"), step("push", "origin"))
         plan = plan_undo(services, record, "undo")
         names = [(each.name, each.subject) for each in plan.steps]
@@ -164,24 +162,24 @@ def test_the_database_the_agents_and_the_remote_are_turned_round_too(begun: Scen
 
 
 def test_a_branch_that_went_back_itself_goes_forward_again_or_gets_a_new_commit_where_somebody_committed_since(
-    services: Services, begun: Scene, bad: str
+    services: Services, carried_out: Scene, bad: str
 ) -> None:
-    git(begun.top, "stash", "-q", "-u")
-    goal, was = git(begun.top, "rev-parse", f"{bad}^"), git(begun.top, "rev-parse", "main~1")
-    git(begun.top, "update-ref", "refs/keep", "main")
-    git(begun.top, "reset", "-q", "--hard", goal)
+    git(carried_out.top, "stash", "-q", "-u")
+    goal, was = git(carried_out.top, "rev-parse", f"{bad}^"), git(carried_out.top, "rev-parse", "main~1")
+    git(carried_out.top, "update-ref", "refs/keep", "main")
+    git(carried_out.top, "reset", "-q", "--hard", goal)
     plan = plan_undo(services, done(services, head_before=was, head_after=goal), "undo")
-    assert (plan.tree, plan.head) == (begun.tree(was), goal)
+    assert (plan.tree, plan.head) == (carried_out.tree(was), goal)
     assert not plan.rewrite
     assert [(each.name, each.subject) for each in plan.steps if each.name in {"commit", "publish"}] == [
         ("commit", was),
         ("publish", ""),
     ]
     assert validate_recovery_plan(plan).problems == ()
-    git(begun.top, "commit", "-q", "--allow-empty", "-m", "since")
+    git(carried_out.top, "commit", "-q", "--allow-empty", "-m", "since")
     later = plan_undo(services, done(services, head_before=was, head_after=goal), "undo")
     assert ("commit", "") in [(each.name, each.subject) for each in later.steps]
-    assert later.tree == begun.tree(was)
+    assert later.tree == carried_out.tree(was)
 
 
 def test_a_mere_restart_says_that_there_is_nothing_to_turn_round(begun: Scene) -> None:
