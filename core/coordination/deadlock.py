@@ -247,7 +247,7 @@ def break_existing_deadlock(
     told = told_circle(circle)
     why = f"deadlock {' → '.join(told)}: {told[0]} waited longest"
     record(by, "break deadlock", f"{told[0]} waits for {told[1]}", why)
-    if not leases.refuse(victim, f"timed out by {clean(by)} to end the {why}"):
+    if not leases.refuse(victim, f"timed out by {clean(by)} to end the {why}", told[:-1]):
         return DeadlockBreak(False, "", (), (f"{told[0]} does not wait for {told[1]} any more",))
     actions = [f"timed out the wait of {told[0]} for {told[1]}"]
     lost = [held for held in log.holdings if held.session == victim.session]

@@ -30,7 +30,7 @@ from .bells import Bells
 from .holders import Holder, sweep
 from .lease_rows import LeaseRow, WaiterRow
 from .lease_table import LeaseTable
-from .leases import HeldLease, LostLeaseError, Recorder, Waiting, WaitLog, lock_name
+from .leases import HeldLease, LostLeaseError, Recorder, Waiting, WaitLog, lock_name, verdict
 from .tokens import NoTokenError
 from .waiting_line import Line, Wanted
 
@@ -182,12 +182,12 @@ class EmbeddedLeases:
         with self._file.snapshot() as connection:
             return self._table.log(*self._table.living(connection))
 
-    def refuse(self, waiting: Waiting, reason: str) -> bool:
+    def refuse(self, waiting: Waiting, reason: str, cycle: Sequence[str] = ()) -> bool:
         """See `Leases.refuse`."""
         rows = self._file.write(
             "UPDATE waiter SET refused = ? WHERE seq = ? AND name = ? AND session = ? AND refused IS NULL"
             " RETURNING holder_id, bell",
-            (clean(reason) or "refused", waiting.seq, waiting.name, waiting.session),
+            (verdict(reason, cycle), waiting.seq, waiting.name, waiting.session),
         )
         for holder_id, bell in rows:
             self._table.wake_first(waiting.name, f"{holder_id}.{bell}")

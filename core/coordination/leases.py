@@ -48,6 +48,30 @@ class DeadlockError(LeaseError):
         super().__init__(message)
         self.cycle = tuple(cycle)
 
+    @classmethod
+    def closing(cls, name: str, cycle: Sequence[str]) -> DeadlockError:
+        """Return the error for who would close ``cycle`` by waiting for ``name``."""
+        if len(cycle) == 2:
+            return cls(f"lock {name!r}: {cycle[0]} holds it, and would wait for itself", cycle)
+        told = ", ".join(f"{who} waits for {what}" for who, what in zip(cycle[::2], cycle[1::2], strict=True))
+        advice = "give back what you hold, and take all in one order"
+        return cls(f"lock {name!r}: to wait for it would close a circle: {told}; {advice}", cycle)
+
+    @classmethod
+    def refused(cls, name: str, verdict: str) -> DeadlockError:
+        """Return the error for whose wait for ``name`` was ended from outside; see `verdict`."""
+        why, *cycle = (clean(word, limit=1_000) for word in verdict.split(_SEPARATOR))
+        return cls(f"lock {name!r}: the wait for it was ended: {why}", cycle)
+
+
+_SEPARATOR = "\x1f"
+"""In no text that was cleaned."""
+
+
+def verdict(reason: str, cycle: Sequence[str] = ()) -> str:
+    """Return why a wait is ended, in one text, as the waiter reads it."""
+    return _SEPARATOR.join([clean(reason) or "refused", *(clean(word, limit=200) for word in cycle)])
+
 
 @dataclass(frozen=True, slots=True)
 class HeldLease:
@@ -165,8 +189,11 @@ class Leases(Protocol):
         """Return who holds and who waits now, of all processes and machines that share these leases."""
         ...
 
-    def refuse(self, waiting: Waiting, reason: str) -> bool:
-        """Time ``waiting`` out: its `acquire` raises DeadlockError with ``reason``. Returns whether it still waited."""
+    def refuse(self, waiting: Waiting, reason: str, cycle: Sequence[str] = ()) -> bool:
+        """Time ``waiting`` out: its `acquire` raises DeadlockError with ``reason`` and the circle that it was in.
+
+        Returns whether it still waited.
+        """
         ...
 
     def break_(self, name: str, by: str, reason: str, record: Recorder, token: int | None = None) -> Lease:

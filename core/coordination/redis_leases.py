@@ -29,7 +29,7 @@ from ..model import Lease, Waiter
 from ..store.paths import RepositoryPaths
 from ..text import clean
 from .holders import Holder, sweep
-from .leases import HeldLease, LostLeaseError, Recorder, Waiting, WaitLog, lock_name
+from .leases import HeldLease, LostLeaseError, Recorder, Waiting, WaitLog, lock_name, verdict
 from .redis_connection import RedisServer, UnreachableError
 from .redis_line import Line, Wanted
 from .redis_scripts import FIND, FORGET, LEAVE, REFUSE, RELEASE, RENEW, TAKE
@@ -163,9 +163,9 @@ class RedisLeases:
         """See `Leases.wait_log`."""
         return self._table.wait_log()
 
-    def refuse(self, waiting: Waiting, reason: str) -> bool:
+    def refuse(self, waiting: Waiting, reason: str, cycle: Sequence[str] = ()) -> bool:
         """See `Leases.refuse`."""
-        told = clean(reason) or "refused"
+        told = verdict(reason, cycle)
         return bool(self._table.run(REFUSE, waiting.name, waiting.seq, waiting.session, told))
 
     def break_(self, name: str, by: str, reason: str, record: Recorder, token: int | None = None) -> Lease:

@@ -132,7 +132,7 @@ class Line:
             case ["granted", token, left]:
                 return self._held(token, sent + left / MICRO)
             case ["refused", why]:
-                raise DeadlockError(f"lock {name!r}: the wait was ended: {clean(why)}")
+                raise DeadlockError.refused(name, why)
             case ["mismatch", permits, holder]:
                 raise UsageError(
                     f"lock {name!r} has {permits} permits for {clean(holder)}, {self._wanted.permits} here;"
@@ -189,8 +189,7 @@ class Line:
         circle = refusal(log, self._wanted.session)
         if circle:
             if self._table.run(LEAVE, name, self._wanted.request)[0] == "left":
-                told = ", ".join(f"{who} waits for {what}" for who, what in zip(circle[::2], circle[1::2], strict=True))
-                raise DeadlockError(f"lock {name!r}: to wait for it would close a circle: {told}", circle)
+                raise DeadlockError.closing(name, circle)
             return  # it was granted meanwhile, or refused: the next look tells
         for waiting in passes(log):
             self._table.run(PASS, waiting.name, waiting.seq, waiting.session)

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import LeaseError, StoreError, UsageError
-from ..text import clean
 from . import lease_table
 from .bells import Bell, ring
 from .lease_rows import LeaseRow, WaiterRow, read_leases, read_waiter, waiting_before
@@ -239,7 +238,7 @@ class Line:
         ):  # fmt: skip
             return None
         if row.refused is not None:
-            raise DeadlockError(f"lock {row.name!r}: the wait for it was ended: {clean(row.refused)}")
+            raise DeadlockError.refused(row.name, row.refused)
         return row
 
     def _nearest_ahead(self, connection: sqlite3.Connection, mine: WaiterRow | None, now: float) -> WaiterRow | None:
@@ -260,9 +259,7 @@ class Line:
         log = self._table.log(leases, waiters)
         circle = refusal(log, self._wanted.session)
         if circle:
-            raise DeadlockError(
-                f"lock {self._wanted.name!r}: to wait for it would close a circle: {' -> '.join(circle)}", circle
-            )
+            raise DeadlockError.closing(self._wanted.name, circle)
         self._rings = self._who_may_pass(log, waiters)
 
     def _who_may_pass(self, log: WaitLog, waiters: Sequence[WaiterRow]) -> list[WaiterRow]:

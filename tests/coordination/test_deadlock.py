@@ -457,6 +457,7 @@ def test_who_waits_longest_is_timed_out_and_the_others_go_on(sessions: Some) -> 
     assert len(records.lines) == 2
     until(lambda: bool(a.refused))
     assert "timed out by engine" in str(a.refused[0])
+    assert a.refused[0].cycle == ("a", "of-b", "b", "of-c", "c", "of-a")
     assert c.has("of-c", "of-a")
     with pytest.raises(LostLeaseError, match="engine"):
         a.leases.renew(a.held[0])

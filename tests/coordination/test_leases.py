@@ -296,13 +296,13 @@ class TestWaiting:
         held = leases.acquire("a", "test", ttl=60)
         child = backend.process(
             "try:\n    leases.acquire('a', 'child', 60.0, 60.0)\nexcept Exception as error:\n"
-            "    print(type(error).__name__, error, flush=True)\n"
+            "    print(type(error).__name__, error, error.cycle, flush=True)\n"
         )
         log = until_waiting(leases, 1)
-        assert leases.refuse(log.waitings[0], "it waited longest")
+        assert leases.refuse(log.waitings[0], "it waited longest", ("child", "a", "test", "\x07b"))
         said = line(child)
         assert said.startswith("DeadlockError")
-        assert "it waited longest" in said
+        assert said.endswith("it waited longest ('child', 'a', 'test', 'b')")
         child.wait(timeout=10)
         assert leases.wait_log().waitings == ()
         assert not leases.refuse(log.waitings[0], "again")
@@ -444,7 +444,7 @@ class TestDeadlock:
     def test_with_itself_is_one(self, backend: Backend) -> None:
         leases = backend.leases()
         held = leases.acquire("a", "ann", ttl=60)
-        with pytest.raises(DeadlockError):
+        with pytest.raises(DeadlockError, match="ann holds it, and would wait for itself"):
             leases.acquire("a", "ann", wait=60)
         leases.renew(held)
 
