@@ -69,13 +69,19 @@ class LeaseFile:
         except OSError:
             return 0
 
-    def connection(self) -> sqlite3.Connection:
-        """Return this thread's connection to the file that is there now. Raises StoreError; use it in `explained`."""
-        if self._over:
-            raise StoreError(self._over)
-        if self._look() != self._inode:
-            self._reopen()
-        return self.connections.own()
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        """Give this thread's connection to the file that is there now. Raises StoreError."""
+        with explained(self._path):
+            if self._over:
+                raise StoreError(self._over)
+            if self._look() != self._inode:
+                self._reopen()
+            connections = self.connections
+            try:
+                yield connections.begin()
+            finally:
+                connections.done()
 
     def _reopen(self) -> None:
         with self._guard:
@@ -92,7 +98,7 @@ class LeaseFile:
                 raise StoreError(self._over)
             connections = self.connections
             try:
-                rows = connections.own().execute(statement, parameters).fetchall()
+                rows = _run(connections, statement, parameters)
             except sqlite3.Error as error:
                 rows = self._write_patiently(connections, statement, parameters, error)
             # Asked afterwards: what was written into a file that is no longer there does not count.
@@ -108,7 +114,7 @@ class LeaseFile:
             try:
                 if not _is_busy(first):
                     raise first
-                return _patiently(lambda: connections.own().execute(statement, parameters).fetchall())
+                return _patiently(lambda: _run(connections, statement, parameters))
             except sqlite3.IntegrityError as error:
                 raise NoTokenError from error
 
@@ -128,8 +134,7 @@ class LeaseFile:
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Write within ``BEGIN IMMEDIATE``: all of it or, after an exception, nothing. Raises as `write` does."""
-        with explained(self._path):
-            connection = self.connection()
+        with self._connected() as connection:
             try:
                 _patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
                 try:
@@ -146,8 +151,7 @@ class LeaseFile:
     @contextmanager
     def snapshot(self) -> Iterator[sqlite3.Connection]:
         """Read one and the same state of the file. Raises StoreError."""
-        with explained(self._path):
-            connection = self.connection()
+        with self._connected() as connection:
             connection.execute("BEGIN")
             try:
                 _patiently(lambda: connection.execute("SELECT 1 FROM lease LIMIT 1").fetchall())
@@ -166,6 +170,13 @@ class LeaseFile:
             if not self._over:
                 self._over = f"{self._path} was closed; open the leases again"
                 self.connections.close()
+
+
+def _run(connections: Connections, statement: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
+    try:
+        return connections.begin().execute(statement, parameters).fetchall()
+    finally:
+        connections.done()
 
 
 def _text(text: bytes) -> str:

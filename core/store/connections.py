@@ -12,12 +12,24 @@ from ..errors import StoreError
 from .database import explained, roll_back
 
 
-class _Own(threading.local):
+class _Own:
     """What a thread has: its connection, how deep it is in a transaction, and whether that must not be committed."""
 
-    connection: sqlite3.Connection | None = None
-    depth: int = 0
-    doomed: bool = False
+    __slots__ = ("connection", "depth", "doomed", "uses")
+
+    def __init__(self) -> None:
+        self.connection: sqlite3.Connection | None = None
+        self.depth = 0
+        self.doomed = False
+        self.uses = 0
+        """Begun and not done: while there are any, nobody else may close the connection."""
+
+
+class _Here(threading.local):
+    """Where each thread finds its own."""
+
+    def __init__(self) -> None:
+        self.own = _Own()
 
 
 class Connections:
@@ -27,30 +39,48 @@ class Connections:
         """Take the file, for messages, and what opens it. Opens at once, so that errors come early."""
         self.path = path
         self._connect = connect
-        self._own = _Own()
+        self._here = _Here()
         self._guard = threading.Lock()
-        self._open: dict[threading.Thread, sqlite3.Connection] = {}
+        self._open: dict[threading.Thread, _Own] = {}
         self._closed = False
-        self.own()
+        try:
+            self.begin()
+        finally:
+            self.done()
 
-    def own(self) -> sqlite3.Connection:
-        """Return this thread's connection, opened at its first use. Raises StoreError, and what opening raises."""
+    def begin(self) -> sqlite3.Connection:
+        """Return this thread's connection, opened at its first use, to be used until `done`.
+
+        That must follow, also where this raises: StoreError, and what opening raises.
+        """
+        own = self._here.own
+        own.uses += 1  # before the look: `close` closes first and looks for uses then, so that one sees the other
         if self._closed:
             raise StoreError(f"{self.path} was closed; open the store again")
-        if self._own.connection is None:
+        if own.connection is None:
             connection = self._connect()
             with self._guard:
                 for thread in [thread for thread in self._open if not thread.is_alive()]:
-                    self._open.pop(thread).close()
-                self._open[threading.current_thread()] = connection
-            self._own.connection = connection
-        return self._own.connection
+                    _close(self._open.pop(thread))
+                self._open[threading.current_thread()] = own
+            own.connection = connection
+        return own.connection
+
+    def done(self) -> None:
+        """End what `begin` began."""
+        own = self._here.own
+        own.uses -= 1
+        if self._closed and not own.uses:
+            _close(own)
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """Give the thread's connection; within its transaction it sees what that wrote. Raises StoreError."""
         with explained(self.path):
-            yield self.own()
+            try:
+                yield self.begin()
+            finally:
+                self.done()
 
     @contextmanager
     def snapshot(self) -> Iterator[sqlite3.Connection]:
@@ -72,9 +102,8 @@ class Connections:
         Within another transaction of the same thread it joins that; an error here then dooms the whole, even where
         the caller catches it, since SQLite may have ended the transaction by itself. Raises StoreError.
         """
-        own = self._own
-        with explained(self.path):
-            connection = self.own()
+        own = self._here.own
+        with self.reading() as connection:
             if own.depth and own.doomed:
                 raise self._half_failed()
             if not own.depth:
@@ -99,8 +128,19 @@ class Connections:
         return StoreError(f"{self.path}: an earlier part of this change failed, so none of it was written")
 
     def close(self) -> None:
-        """Close every thread's connection; a later use is a StoreError."""
+        """Close every thread's connection; a later use is a StoreError.
+
+        One that is in use is closed by its thread, once it has done with it: SQLite under another's feet would end the
+        process.
+        """
         with self._guard:
             self._closed = True
             while self._open:
-                self._open.popitem()[1].close()
+                own = self._open.popitem()[1]
+                if not own.uses:
+                    _close(own)
+
+
+def _close(own: _Own) -> None:
+    if own.connection is not None:
+        own.connection.close()

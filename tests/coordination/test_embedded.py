@@ -340,7 +340,8 @@ class TestDamage:
     def test_by_a_file_that_cannot_be_written_is_one_clear_line(self, make: Make, clock: ManualClock) -> None:
         leases = make(clock)
         held = leases.acquire("a", "ann")
-        leases._file.connection().execute("PRAGMA query_only=ON")
+        with leases._file.connections.reading() as connection:
+            connection.execute("PRAGMA query_only=ON")
         for wait in (0.0, 5.0):
             with pytest.raises(StoreError, match="cannot be written; nothing was changed"):
                 leases.acquire("b", "ann", wait=wait)

@@ -302,7 +302,7 @@ def act(request: Mapping[str, Any]) -> str:
     @contextmanager
     def counted(connections: Connections) -> Iterator[Any]:
         nonlocal count
-        outer = not connections._own.depth
+        outer = not connections._here.own.depth
         with real(connections) as connection:
             yield connection
         if outer:  # what was written and not committed leaves the same behind as the commit before
