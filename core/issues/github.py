@@ -1,7 +1,8 @@
 """The tracker GitHub: each method a request that does just what was asked; see `rollcage.core.issues.tracker.Tracker`.
 
-Points of the secondary limit: a read 1, a write 5. Nothing is cached; reads are plain GETs. GitHub refuses ``If-Match``
-on Issues, so it is never sent: what makes writes safe stands above.
+Points of the secondary limit: a read 1, a write 5. GitHub refuses ``If-Match`` on Issues, so it is never sent: what
+makes writes safe stands above. An Issue is read as cheaply as it is surely fresh: conditionally, where what was answered
+last may still stand (a 304 is free); by GraphQL, which has a limit of its own, where we changed it since; else plainly.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -23,18 +25,22 @@ from .errors import TrackerLimitError, TrackerRefusedError
 from .github_client import PER_PAGE, GitHubClient, Request, read_with
 from .github_retry import Answer
 from .issue import BodyEdit, Budget, Comment, Draft, Issue, sorted_names
-from .limiter import CREATE, QUERY, WRITE, Limiter, limits_file
+from .kept import FILE, Kept
+from .limiter import CREATE, QUERY, WRITE, Cost, Limiter, limits_file
 from .values import name_key
 
 EDITS = 20
-_EDITS_QUERY = """
-query($owner: String!, $name: String!, $number: Int!, $first: Int!) {
-  repository(owner: $owner, name: $name) {
-    issue(number: $number) {
-      userContentEdits(first: $first) { nodes { editedAt deletedAt diff editor { login } } }
-    }
-  }
+_QUERY = """
+query($owner: String!, $name: String!, $number: Int!) {
+  repository(owner: $owner, name: $name) { issue(number: $number) { %s } }
 }"""
+_EDITS_QUERY = _QUERY % f"userContentEdits(first: {EDITS}) {{ nodes {{ editedAt deletedAt diff editor {{ login }} }} }}"
+_ISSUE_QUERY = (
+    _QUERY
+    % """
+    title body state createdAt updatedAt
+    labels(first: 100) { totalCount nodes { name } } assignees(first: 20) { totalCount nodes { login } }"""
+)
 
 
 class GitHubTracker:
@@ -42,20 +48,38 @@ class GitHubTracker:
 
     kind = "github"
 
-    def __init__(self, client: GitHubClient) -> None:
-        """Take the client; closing the tracker closes it."""
-        self.client = client
+    def __init__(self, client: GitHubClient, kept: Kept) -> None:
+        """Take the client, and what keeps its answers; closing the tracker closes them."""
+        self.client, self._kept = client, kept
         self.repository = client.repository
-        self._has_history = True
+        self._has_graphql = True
 
     # -- Issues
 
     def get(self, number: int) -> Issue:
+        known = self._kept.find(number)
+        if known is not None and not known.etag and (issue := self._by_graphql(number)) is not None:
+            return issue
         what = f"Issue #{number}"
-        data = self.client.send(Request("GET", self._issue_path(number), what)).data
-        if isinstance(data, dict) and data.get("pull_request"):
+        request = Request("GET", self._issue_path(number), what, etag=known.etag if known is not None else "")
+        answer = self.client.send(request)
+        if answer.status == 304 and known is not None:
+            return known.issue
+        if isinstance(answer.data, dict) and answer.data.get("pull_request"):
             raise TrackerRefusedError(f"#{number} in {self.repository} is a pull request, not an Issue", 404)
-        return read_with(what, read_issue, data)
+        issue = read_with(what, read_issue, answer.data)
+        if known is not None and known.etag and known.of_write and known.issue == issue:
+            self._kept.no_use_of_writes()
+        self._kept.keep(issue, answer.headers.get("etag", ""))
+        return issue
+
+    def _by_graphql(self, number: int) -> Issue | None:
+        """Return the Issue by a query, where that can be sent at once and tells all of it."""
+        try:
+            data = self._query(_ISSUE_QUERY, number, f"Issue #{number}", patience=0.0)
+        except TrackerLimitError:
+            return None
+        return None if data is None else read_with(f"Issue #{number}", lambda one: _read_node(one, number), data)
 
     def issues(
         self, *, state: str = "open", labels: tuple[str, ...] = (), since: datetime | None = None
@@ -90,6 +114,9 @@ class GitHubTracker:
                 return
             yield answer, read_with("a list of Issues", read_list, answer.data)
 
+    def booked(self, writes: int, *, looks: int = 0) -> AbstractContextManager[None]:
+        return self.client.booked(Cost(writes, WRITE.points * writes + QUERY.points * looks, queries=looks))
+
     def create(self, draft: Draft) -> Issue:
         body: dict[str, object] = {"title": draft.title, "body": draft.body}
         if draft.labels:
@@ -109,19 +136,28 @@ class GitHubTracker:
 
     # -- labels and people: single, atomic on the server
 
-    def add_label(self, number: int, label: str) -> None:
+    def add_label(self, number: int, label: str) -> tuple[str, ...] | None:
         path = f"{self._issue_path(number)}/labels"
-        self.client.send(Request("POST", path, f"Issue #{number}", WRITE, body={"labels": [label]}))
+        return self._labels(number, Request("POST", path, f"Issue #{number}", WRITE, body={"labels": [label]}))
 
-    def remove_label(self, number: int, label: str) -> None:
+    def remove_label(self, number: int, label: str) -> tuple[str, ...] | None:
         path = f"{self._issue_path(number)}/labels/{self._in_path(label)}"
-        answer = self.client.send(Request("DELETE", path, f"Issue #{number}", WRITE, fine=frozenset({404})))
-        if answer.status == 404 and "label" not in answer.message.lower():
-            self._require_gone(
-                number, name_key(label) in map(name_key, self.get(number).labels), f"label {clean(label)}"
-            )
+        return self._labels(number, Request("DELETE", path, f"Issue #{number}", WRITE, fine=frozenset({404})), label)
 
-    def add_assignee(self, number: int, name: str) -> None:
+    def _labels(self, number: int, request: Request, gone: str = "") -> tuple[str, ...] | None:
+        """Return all labels after a write to them; ``None``: the answer does not tell."""
+        try:
+            answer = self.client.send(request)
+        finally:
+            self._kept.changed(number)
+        if answer.status == 404:
+            if "label" not in answer.message.lower():
+                there = self.get(number).labels
+                self._require_gone(number, name_key(gone) in map(name_key, there), f"label {clean(gone)}")
+            return None
+        return read_with(request.what, _read_label_names, answer.data, written=True)
+
+    def add_assignee(self, number: int, name: str) -> Issue:
         path = f"{self._issue_path(number)}/assignees"
         what = f"{clean(name, limit=60)} as assignee of Issue #{number}"
         issue = self._written(Request("POST", path, what, WRITE, body={"assignees": [name]}))
@@ -131,16 +167,22 @@ class GitHubTracker:
                 "and at most 10 to one Issue",
                 422,
             )
+        return issue
 
-    def remove_assignee(self, number: int, name: str) -> None:
+    def remove_assignee(self, number: int, name: str) -> Issue:
         path = f"{self._issue_path(number)}/assignees"
         fine = frozenset({404})
-        answer = self.client.send(
-            Request("DELETE", path, f"Issue #{number}", WRITE, body={"assignees": [name]}, fine=fine)
-        )
+        request = Request("DELETE", path, f"Issue #{number}", WRITE, body={"assignees": [name]}, fine=fine)
+        try:
+            answer = self.client.send(request)
+        finally:
+            self._kept.changed(number)
         if answer.status == 404:
-            assigned = name_key(name) in map(name_key, self.get(number).assignees)
+            issue = self.get(number)
+            assigned = name_key(name) in map(name_key, issue.assignees)
             self._require_gone(number, assigned, f"assignee {clean(name, limit=60)}")
+            return issue
+        return self._taken_in(request, answer)
 
     # -- comments
 
@@ -171,22 +213,27 @@ class GitHubTracker:
 
     def body_edits(self, number: int) -> tuple[BodyEdit, ...] | None:
         """See `Tracker.body_edits`. GitHub's ``diff`` of an edit is the whole body as it was after it."""
-        if not self._has_history:
+        data = self._query(_EDITS_QUERY, number, f"the history of Issue #{number}")
+        return None if data is None else read_with("a history", _read_edits, data)
+
+    def _query(self, query: str, number: int, what: str, patience: float | None = None) -> object:
+        """Return what GraphQL tells of an Issue; ``None``: it does not. Raises as `get` does."""
+        if not self._has_graphql:
             return None
         owner, _, name = self.repository.partition("/")
-        variables = {"owner": owner, "name": name, "number": number, "first": EDITS}
         request = Request(
             "POST",
             self.client.graphql,
-            f"the history of Issue #{number}",
+            what,
             QUERY,
-            body={"query": _EDITS_QUERY, "variables": variables},
+            body={"query": query, "variables": {"owner": owner, "name": name, "number": number}},
             fine=frozenset({400, 404, 405, 410, 501}),
             reads=True,
+            patience=patience,
         )
         answer = self.client.send(request)
         if answer.status != 200 or not isinstance(answer.data, dict) or "data" not in answer.data:
-            self._has_history = answer.status == 200  # a server without GraphQL is asked once
+            self._has_graphql = answer.status == 200  # a server without GraphQL is asked once
             return None
         errors = answer.data.get("errors") or []
         kinds = {str(error.get("type")) for error in errors if isinstance(error, dict)}
@@ -197,9 +244,7 @@ class GitHubTracker:
             )
         if "NOT_FOUND" in kinds:
             raise TrackerRefusedError(f"GitHub knows no Issue #{number} in {self.repository}", 404)
-        if errors:
-            return None
-        return read_with("a history", _read_edits, answer.data)
+        return None if errors else answer.data
 
     # -- label definitions
 
@@ -265,10 +310,16 @@ class GitHubTracker:
     def close(self) -> None:
         self.client.close()
         self.client.limiter.close()
+        self._kept.close()
 
     def _written(self, request: Request) -> Issue:
-        data = self.client.send(request).data
-        return read_with(request.what, read_issue, data, written=True)
+        return self._taken_in(request, self.client.send(request))
+
+    def _taken_in(self, request: Request, answer: Answer) -> Issue:
+        """Return the Issue that a write's answer tells, and keep it."""
+        issue = read_with(request.what, read_issue, answer.data, written=True)
+        self._kept.keep(issue, answer.headers.get("etag", ""), of_write=True)
+        return issue
 
     def _pages(self, path: str, what: str) -> Iterator[Any]:
         for answer in self.client.pages(Request("GET", path, what, parameters={"per_page": str(PER_PAGE)})):
@@ -315,7 +366,8 @@ def open_github(
     server = server_of(settings)
     who = credential(settings, clock, environ)
     limiter = Limiter(limits_file(paths, server, who.identity), clock)
-    return GitHubTracker(GitHubClient(server, settings.repo, who, limiter, clock, leave=leave))
+    kept = Kept(paths.root / FILE, f"{server} {settings.repo} {who.identity}")
+    return GitHubTracker(GitHubClient(server, settings.repo, who, limiter, clock, leave=leave), kept)
 
 
 def github_time(moment: datetime) -> str:
@@ -369,6 +421,30 @@ def _read_labels(data: Iterable[Any]) -> dict[str, tuple[str, str]]:
 def _read_ids(data: Iterable[Any], repository: str) -> dict[int, int]:
     end = f"/repos/{repository}".lower()
     return {int(one["number"]): int(one["id"]) for one in data if one["repository_url"].lower().endswith(end)}
+
+
+def _read_label_names(data: Any) -> tuple[str, ...]:
+    return sorted_names(_label_name(label) for label in data)
+
+
+def _read_node(data: Any, number: int) -> Issue | None:
+    """Return an Issue as GraphQL tells it; ``None``: it has more names than were asked for."""
+    node = data["data"]["repository"]["issue"]
+    names = [
+        [str(one[key]) for one in node[kind]["nodes"]] for kind, key in (("labels", "name"), ("assignees", "login"))
+    ]
+    if any(len(each) < node[kind]["totalCount"] for each, kind in zip(names, ("labels", "assignees"), strict=True)):
+        return None
+    return Issue(
+        number,
+        str(node["title"]),
+        node["body"] or "",
+        str(node["state"]).lower(),
+        sorted_names(names[0]),
+        sorted_names(names[1]),
+        parse_iso(node["createdAt"]),
+        parse_iso(node["updatedAt"]),
+    )
 
 
 def _read_edits(data: Any) -> tuple[BodyEdit, ...]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
 from weakref import WeakSet
@@ -32,7 +32,7 @@ from .github_retry import (
     read_answer,
     refusal,
 )
-from .limiter import PATIENCE_S, READ, Cost, Limiter, Slot, Told
+from .limiter import NOTHING, PATIENCE_S, READ, Cost, Limiter, Slot, Told
 
 T = TypeVar("T")
 PER_PAGE = 100
@@ -54,6 +54,8 @@ class Request:
     """Statuses besides 2xx and 304 that the caller reads by itself."""
     reads: bool = False
     """Whether a POST only reads, as GraphQL's queries do."""
+    patience: float | None = None
+    """Seconds to wait for its turn at most; ``None``: as the client does."""
 
     @property
     def is_read(self) -> bool:
@@ -66,10 +68,12 @@ class _LostAnswerError(TrackerOfflineError):
 
 
 class _Own(threading.local):
-    """What a thread has: its connection, and the token that it used last."""
+    """What a thread has: its connection, the token that it used last, and what is booked for its next requests."""
 
     client: Github | None = None
     token: str = ""
+    booked: Slot | None = None
+    left: Cost = NOTHING
 
 
 class _Sign(Auth.Auth):
@@ -156,6 +160,25 @@ class GitHubClient:
             prefix = urlsplit(self.server).path.rstrip("/")
             answer = self.send(Request("GET", follow.removeprefix(prefix), request.what))
 
+    @contextmanager
+    def booked(self, cost: Cost) -> Iterator[None]:
+        """Wait for the turn of several requests at once: of those that this thread sends within, none has to wait.
+
+        So what was begun is not broken off in its middle by our own limits. What is not used is given back. Raises
+        TrackerLimitError where the turn is too far away, and TrackerOfflineError: then nothing was sent.
+        """
+        own = self._own
+        if own.booked is not None:
+            yield
+            return
+        slot = self.limiter.enter(cost, self._leave, self._patience)
+        own.booked, own.left = slot, cost
+        try:
+            yield
+        finally:
+            own.booked = None
+            self._settle(replace(slot, cost=own.left), sent=False)
+
     def close(self) -> None:
         """Close the connections of all threads, and let those that wait go, unless ``leave`` is somebody else's."""
         self._closed = True
@@ -171,7 +194,7 @@ class GitHubClient:
     def _once(self, request: Request) -> Answer:
         if self._closed or self._leave.is_set():
             raise TrackerOfflineError("the tracker was closed; open it again")
-        slot = self.limiter.enter(request.cost, self._leave, self._patience)
+        slot = self._turn(request.cost, self._patience if request.patience is None else request.patience)
         try:
             answer = self._transfer(request, slot)
         except TrackerError:
@@ -183,6 +206,15 @@ class GitHubClient:
             # A 401 was not carried out, so that even a write may be sent again with a token that is good.
             answer = self._transfer(request, self.limiter.enter(request.cost, self._leave, self._patience))
         return self._judged(request, answer)
+
+    def _turn(self, cost: Cost, patience: float) -> Slot:
+        """Wait until a request may be sent; where it was booked, only for what the server asked all to wait since."""
+        own = self._own
+        if own.booked is None or not own.left.covers(cost):
+            return self.limiter.enter(cost, self._leave, patience)
+        turn = self.limiter.enter(NOTHING, self._leave, patience)
+        own.left -= cost
+        return replace(turn, at=own.booked.at, cost=cost)
 
     def _transfer(self, request: Request, slot: Slot) -> Answer:
         """Send it once; settle the slot by what came back."""

@@ -4,7 +4,9 @@ Whoever wants to send books the first moment at which it may, and waits until th
 one asks again and again. Sources of the numbers (as of November 2026):
 https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api
 
-- primary: 5,000 requests an hour, or what the answers' ``x-ratelimit-*`` headers say;
+- primary: 5,000 requests an hour, or what the answers' ``x-ratelimit-*`` headers say; besides them 5,000 points of
+  GraphQL an hour, one for each of our queries
+  (https://docs.github.com/en/graphql/overview/rate-limits-and-query-limits-for-the-graphql-api);
 - secondary: 900 points a minute, a read 1, a write 5; 80 creations a minute and 500 an hour;
 - what a 403 or 429 asks for is obeyed by all processes at once.
 
@@ -20,7 +22,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import timedelta
 from math import ceil
 from pathlib import Path
@@ -42,13 +44,27 @@ class Cost:
     requests: int = 1
     points: int = 1
     creations: int = 0
+    queries: int = 0
+
+    def __add__(self, other: Cost) -> Cost:
+        """Return what both take together."""
+        return Cost(*(one + more for one, more in zip(astuple(self), astuple(other), strict=True)))
+
+    def __sub__(self, other: Cost) -> Cost:
+        """Return what is left of it after ``other``."""
+        return Cost(*(one - less for one, less in zip(astuple(self), astuple(other), strict=True)))
+
+    def covers(self, other: Cost) -> bool:
+        """Tell whether ``other`` takes no more than this of any limit."""
+        return all(one >= less for one, less in zip(astuple(self), astuple(other), strict=True))
 
 
+NOTHING = Cost(0, 0)
 READ = Cost()
 WRITE = Cost(points=5)
 CREATE = Cost(points=5, creations=1)
-QUERY = Cost(requests=0)
-"""A GraphQL query: its primary limit is another one, its points are shared."""
+QUERY = Cost(requests=0, queries=1)
+"""A GraphQL query that asks for little: its primary limit is another one, its points are shared."""
 
 PATIENCE_S = 20.0
 """So long a caller waits for its turn; whoever would have to wait longer is told so at once and books nothing."""
@@ -73,6 +89,7 @@ class Limits:
     points: int = 900
     creations_per_minute: int = 80
     creations_per_hour: int = 500
+    queries: int = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +127,7 @@ _MIGRATIONS = (
         heard REAL, lost REAL
     )
     """,
+    "ALTER TABLE spent ADD COLUMN queries INTEGER NOT NULL DEFAULT 0",
 )
 
 
@@ -156,9 +174,10 @@ class Limiter:
                 raise TrackerLimitError(self._why(now, state, at), ceil(at - now))
             for width in (SECOND, MINUTE):
                 connection.execute(
-                    "INSERT INTO spent VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET requests = requests + "
-                    "excluded.requests, points = points + excluded.points, creations = creations + excluded.creations",
-                    (width, int(at // width), cost.requests, cost.points, cost.creations),
+                    "INSERT INTO spent VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET requests = requests + "
+                    "excluded.requests, points = points + excluded.points, creations = creations + excluded.creations,"
+                    " queries = queries + excluded.queries",
+                    (width, int(at // width), *astuple(cost)),
                 )
             under_way = connection.execute("SELECT COUNT(*) FROM flight WHERE at <= ?", (at,)).fetchone()[0]
             flight = connection.execute("INSERT INTO flight (at, requests) VALUES (?, ?)", (at, cost.requests))
@@ -209,11 +228,12 @@ class Limiter:
                 connection.execute(f"UPDATE state SET {'heard' if reached else 'lost'} = ?", (now,))  # noqa: S608 - ours
             connection.execute("DELETE FROM flight WHERE id = ?", (slot.id,))
             if free or not sent:
-                back = (slot.cost.requests, *((0, 0) if sent else (slot.cost.points, slot.cost.creations)))
+                cost = slot.cost
+                back = (cost.requests, *((0, 0, 0) if sent else (cost.points, cost.creations, cost.queries)))
                 for width in (SECOND, MINUTE):
                     connection.execute(
                         "UPDATE spent SET requests = MAX(requests - ?, 0), points = MAX(points - ?, 0), "
-                        "creations = MAX(creations - ?, 0) WHERE width = ? AND cell = ?",
+                        "creations = MAX(creations - ?, 0), queries = MAX(queries - ?, 0) WHERE width = ? AND cell = ?",
                         (*back, width, int(slot.at // width)),
                     )
             if told is not None:
@@ -320,10 +340,10 @@ class Limiter:
 
     @staticmethod
     def _shift(connection: sqlite3.Connection, by: float) -> None:
-        rows = connection.execute("SELECT width, cell, requests, points, creations FROM spent").fetchall()
+        rows = connection.execute("SELECT width, cell, requests, points, creations, queries FROM spent").fetchall()
         connection.execute("DELETE FROM spent")
         moved = [(width, cell + ceil(by / width), *amounts) for width, cell, *amounts in rows]
-        connection.executemany("INSERT INTO spent VALUES (?, ?, ?, ?, ?)", moved)
+        connection.executemany("INSERT INTO spent VALUES (?, ?, ?, ?, ?, ?)", moved)
         connection.execute("DELETE FROM flight")
         connection.execute(
             "UPDATE state SET resets = resets + ?, paused = paused + ?, heard = heard + ?, lost = lost + ?", (by,) * 4
@@ -354,8 +374,9 @@ class Limiter:
         ):
             at = max(at, state.resets)
         used: dict[tuple[int, str], dict[int, int]] = defaultdict(dict)
-        for width, cell, *spent in connection.execute("SELECT width, cell, requests, points, creations FROM spent"):
-            for kind, amount in zip(("requests", "points", "creations"), spent, strict=True):
+        kinds = ("requests", "points", "creations", "queries")
+        for width, cell, *spent in connection.execute(f"SELECT width, cell, {', '.join(kinds)} FROM spent"):  # noqa: S608
+            for kind, amount in zip(kinds, spent, strict=True):
                 used[width, kind][cell] = amount
         quota = state.quota if state.quota is not None else self._limits.requests
         windows = (
@@ -363,6 +384,7 @@ class Limiter:
             Window(SECOND, used[SECOND, "points"], cost.points, self._limits.points),
             Window(SECOND, used[SECOND, "creations"], cost.creations, self._limits.creations_per_minute),
             Window(MINUTE, used[MINUTE, "creations"], cost.creations, self._limits.creations_per_hour),
+            Window(MINUTE, used[MINUTE, "queries"], cost.queries, self._limits.queries),
         )
         return earliest(at, windows)
 

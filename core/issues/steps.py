@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from .desk import Desk, Holds
 from .errors import ConcurrencyConflictError, OutcomeUnknownError, TrackerLimitError, TrackerOfflineError
@@ -14,6 +14,8 @@ from .merge import SETS, Change, merge_lines, same_text
 from .records import fields_of
 from .tracker import Tracker
 from .values import name_key
+
+T = TypeVar("T")
 
 DELAYS = (1.0, 2.0, 4.0, 8.0)
 """Seconds before an undoing is tried again whose answer was lost."""
@@ -59,6 +61,13 @@ def steps(number: int, change: Change) -> Iterator[Step]:
         yield Step(f"assignee {name} removed", lambda tracker, name=name: tracker.remove_assignee(number, name))  # type: ignore[misc]
 
 
+def answered(now: Issue | None, told: object) -> Issue | None:
+    """Return the Issue after a step, by what it ``told``; ``None``: only a look tells."""
+    if isinstance(told, Issue):
+        return told
+    return replace(now, labels=told) if now is not None and isinstance(told, tuple) else None
+
+
 def inverse_of(current: Issue, change: Change) -> dict[str, Any]:
     """Return what undoes ``change``, which is to be made of ``current``."""
     return {
@@ -92,6 +101,21 @@ def patiently(desk: Desk, holds: Holds, undo: Callable[[], None]) -> None:
         desk.clock.wait(threading.Event(), pause)
         holds.renew()
     undo()
+
+
+def in_turn(desk: Desk, holds: Holds, begin: Callable[[], T]) -> T:
+    """Do what ``begin`` does; where limits ask to wait longer than its patience, wait as `patiently` does.
+
+    For what belongs to an operation that is under way: there, breaking off hurts more than waiting.
+    """
+    for _ in DELAYS:
+        try:
+            return begin()
+        except TrackerLimitError as error:
+            holds.renew()
+            desk.clock.wait(threading.Event(), min(error.seconds, LONGEST_PAUSE))
+            holds.renew()
+    return begin()
 
 
 def change_back(desk: Desk, inverses: Sequence[Inverse], holds: Holds) -> None:

@@ -7,6 +7,7 @@ write safe (leases, versions, verification, audit) stands above it, the same for
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Protocol
 
@@ -24,7 +25,7 @@ class Tracker(Protocol):
     """``local`` or ``github``."""
 
     def get(self, number: int) -> Issue:
-        """Return the Issue as it is now, never from a cache."""
+        """Return the Issue as it is now, never from a cache that the tracker did not just confirm."""
         ...
 
     def issues(
@@ -46,20 +47,33 @@ class Tracker(Protocol):
         """Replace just the fields that are given; return the Issue as the tracker has it then."""
         ...
 
-    def add_label(self, number: int, label: str) -> None:
-        """Add one label, atomically; no change where it is there."""
+    def add_label(self, number: int, label: str) -> tuple[str, ...] | None:
+        """Add one label, atomically; no change where it is there.
+
+        Return all labels as the tracker has them then; ``None``: it does not tell.
+        """
         ...
 
-    def remove_label(self, number: int, label: str) -> None:
-        """Remove one label, atomically; no change where it is not there."""
+    def remove_label(self, number: int, label: str) -> tuple[str, ...] | None:
+        """Remove one label, atomically; no change where it is not there. Return as `add_label` does."""
         ...
 
-    def add_assignee(self, number: int, name: str) -> None:
-        """Assign one person, atomically; no change where it is assigned."""
+    def add_assignee(self, number: int, name: str) -> Issue | None:
+        """Assign one person, atomically; no change where it is assigned.
+
+        Return the Issue as the tracker has it then; ``None``: it does not tell.
+        """
         ...
 
-    def remove_assignee(self, number: int, name: str) -> None:
-        """Take one assignment back, atomically; no change where it is not there."""
+    def remove_assignee(self, number: int, name: str) -> Issue | None:
+        """Take one assignment back, atomically; no change where it is not there. Return as `add_assignee` does."""
+        ...
+
+    def booked(self, writes: int, *, looks: int = 0) -> AbstractContextManager[None]:
+        """Book so many writes and looks at the history of a body, so that those within need not wait for limits.
+
+        Raises TrackerLimitError or TrackerOfflineError at its beginning: then nothing was sent.
+        """
         ...
 
     def comment(self, number: int, body: str) -> Comment:

@@ -1,4 +1,4 @@
-"""Changing an Issue so that no update is lost: lease, fresh read, merge, single writes, and another read.
+"""Changing an Issue so that no update is lost: lease, fresh read, merge, single writes, and their answers.
 
 GitHub has no compare-and-swap on Issues, so nobody can be kept from writing there between our read and our write. But
 what rollcage writes is so small that little can be hit, and what was hit is seen: labels and people go one by one,
@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 
 from ..errors import LeaseError, RollcageError, UsageError
@@ -33,13 +33,15 @@ from .merge import Change, Conflicting, Wanted, merge_lines, plan, same_text, wa
 from .notify import queue_about, queue_released
 from .records import fields_of
 from .scope import check_write
-from .steps import Inverse, change_back, instead, inverse_of, patiently, steps
+from .steps import Inverse, answered, change_back, in_turn, instead, inverse_of, patiently, steps
 from .values import check_number
 
 ATTEMPTS = 5
 BASE_DELAY, MAX_DELAY = 1.0, 16.0
 """Seconds before the second attempt, doubled before each further one, at most so many; with full jitter (M. Brooker,
 "Exponential Backoff And Jitter", AWS Architecture Blog, 2015): anything between none and all of it."""
+LAGS = (0.0, 1.0, 2.0)
+"""Seconds before each look at a history that does not show yet what was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,14 +136,19 @@ def change_issue(desk: Desk, number: int, goal: Goal, wait: float = WAIT) -> Upd
             raise
 
 
-def bring(desk: Desk, number: int, goal: Goal, holds: Holds, journal: Journal | None = None) -> UpdateResult:
-    """Bring the Issue to ``goal`` under leases that are held; ``journal`` is told of each change before it is sent."""
+def bring(
+    desk: Desk, number: int, goal: Goal, holds: Holds, journal: Journal | None = None, *, under_way: bool = False
+) -> UpdateResult:
+    """Bring the Issue to ``goal`` under leases that are held; ``journal`` is told of each change before it is sent.
+
+    ``under_way``: it is part of what others saw begin already, so that it waits for limits rather than fails.
+    """
     if desk.is_local:
         return _at_once(desk, number, goal, holds)
     if journal is not None:
-        return _remotely(desk, number, goal, holds, journal, lambda stands: None)
+        return _remotely(desk, number, goal, holds, journal, lambda stands: None, under_way)
     alone = Alone(desk.records, number, desk.holder, lambda: desk.recording(holds, [f"issue/{number}"]))
-    return _remotely(desk, number, goal, holds, alone.note, alone.end)
+    return _remotely(desk, number, goal, holds, alone.note, alone.end, under_way)
 
 
 def escalate(desk: Desk, number: int, what: str, conflict: ConcurrencyConflictError, holds: Holds) -> None:
@@ -184,13 +191,19 @@ def _at_once(desk: Desk, number: int, goal: Goal, holds: Holds) -> UpdateResult:
 
 
 def _remotely(
-    desk: Desk, number: int, goal: Goal, holds: Holds, journal: Journal, end: Callable[[bool], None]
+    desk: Desk,
+    number: int,
+    goal: Goal,
+    holds: Holds,
+    journal: Journal,
+    end: Callable[[bool], None],
+    under_way: bool,
 ) -> UpdateResult:
-    """Do it by single requests, each under a lease that was just renewed, and look whether it is there.
+    """Do it by single requests, each under a lease that was just renewed, and check by their answers that it is there.
 
     ``end`` is told whether something stands that could not be undone.
     """
-    work = _Work(desk, number, holds, journal)
+    work = _Work(desk, number, holds, journal, under_way)
     try:
         first, current = work.bring_to(goal)
     except Conflicting as conflict:
@@ -236,8 +249,9 @@ _PLAIN = (TrackerOfflineError, TrackerLimitError, UsageError, ScopeViolationErro
 class _Work:
     """An update of an Issue elsewhere, under way."""
 
-    def __init__(self, desk: Desk, number: int, holds: Holds, journal: Journal) -> None:
+    def __init__(self, desk: Desk, number: int, holds: Holds, journal: Journal, under_way: bool) -> None:
         self._desk, self._number, self._holds, self._journal = desk, number, holds, journal
+        self._under_way = under_way
         self.attempt = 0
         self.sent = False
         self.done: list[str] = []
@@ -245,25 +259,50 @@ class _Work:
         self._inverses: list[Inverse] = []
 
     def bring_to(self, goal: Goal) -> tuple[Issue, Issue]:
-        """Write until a fresh read is as ``goal`` wants it; return the first and the last read."""
-        tracker, doubt = self._desk.tracker, None
-        first = current = tracker.get(self._number)
+        """Write until it is as ``goal`` wants it, by the writes' own answers or a fresh read where one does not tell.
+
+        Return the first and the last that was seen.
+        """
+        doubt: TrackerError | None = None
+        first = current = self._get()
         while change := goal.plan(current, written=self.attempt > 0):
             if self.attempt:  # what was written is not there: others write too, or the answer was lost or late
                 if self.attempt == ATTEMPTS:
                     raise _given_up(self._number, goal, change, current, doubt)
                 self._pause()
-                current = tracker.get(self._number)
+                current = self._get()
                 if not (change := goal.plan(current, written=True)):
                     break
             check_scope(self._desk, goal.what, current, change)
-            self._note(inverse_of(current, change))
-            self.attempt += 1
-            doubt = self._write(change)
-            if change.body is not None:
-                self._look_who_else_wrote(current.body, change.body, goal)
-            current = tracker.get(self._number)
+            with ExitStack() as turn:
+                self._book(change, turn)
+                self._note(inverse_of(current, change))
+                self.attempt += 1
+                doubt, after = self._write(current, change)
+                if change.body is not None and not self._look_who_else_wrote(
+                    current.body, change.body, goal, is_there=after is not None
+                ):
+                    after = None
+            current = self._get() if after is None else after
         return first, current
+
+    def _get(self) -> Issue:
+        def get() -> Issue:
+            return self._desk.tracker.get(self._number)
+
+        return in_turn(self._desk, self._holds, get) if self.sent or self._under_way else get()
+
+    def _book(self, change: Change, turn: ExitStack) -> None:
+        """Book all that the change takes, so that our own limits do not break it off in its middle."""
+        writes, looks = sum(1 for _ in steps(self._number, change)), change.body is not None
+
+        def book() -> None:
+            turn.enter_context(self._desk.tracker.booked(writes, looks=looks))
+
+        if self.sent or self._under_way:
+            in_turn(self._desk, self._holds, book)
+        else:
+            book()
 
     def _note(self, inverse: Inverse) -> None:
         self._journal(inverse)
@@ -273,36 +312,49 @@ class _Work:
         delay = min(MAX_DELAY, BASE_DELAY * 2 ** (self.attempt - 1))
         self._desk.clock.wait(threading.Event(), random.uniform(0, delay))  # noqa: S311 - no secret
 
-    def _write(self, change: Change) -> TrackerError | None:
-        """Do the steps; return the error of one of which nobody knows whether it was done: the next look tells."""
+    def _write(self, current: Issue, change: Change) -> tuple[TrackerError | None, Issue | None]:
+        """Do the steps; return the Issue as their answers tell it, ``None``: they do not.
+
+        With it comes the error of a step of which nobody knows whether it was done.
+        """
+        after: Issue | None = current
         for step in steps(self._number, change):
             self._holds.renew()
             try:
-                step.do(self._desk.tracker)
+                after = answered(after, step.do(self._desk.tracker))
             except OutcomeUnknownError as error:
                 self.sent = True
                 self.done.append(step.says)
-                return error
+                return error, None
             self.sent = True
             self.done.append(step.says)
-        return None
+        return None, after
 
-    def _look_who_else_wrote(self, before: str, ours: str, goal: Goal) -> None:
-        """Find a body that somebody wrote between our read and our write, and merge it. Raises Conflicting."""
-        edits = self._desk.tracker.body_edits(self._number)
-        if edits is None:
-            return
-        mine = next((place for place, edit in enumerate(edits) if _is(edit.body, ours)), None)
-        if mine is None or mine + 1 >= len(edits):
-            return  # the next look tells whether ours was written; or nothing is known of what was before
-        theirs = edits[mine + 1].body
+    def _look_who_else_wrote(self, before: str, ours: str, goal: Goal, *, is_there: bool) -> bool:
+        """Find a body that somebody wrote between our read and our write, and merge it. Raises Conflicting.
+
+        Return whether the history shows our write. ``is_there``: the answer said so; one that lags is asked again.
+        """
+        for delay in LAGS:
+            if delay:
+                self._desk.clock.wait(threading.Event(), delay)
+            edits = self._desk.tracker.body_edits(self._number)
+            if edits is None:
+                return True  # nobody can tell
+            mine = next((place for place, edit in enumerate(edits) if _is(edit.body, ours)), None)
+            if mine is not None or not is_there:
+                break
+        if edits is None or mine is None:
+            return False
+        theirs = edits[mine + 1].body if mine + 1 < len(edits) else None
         if theirs is None or _is(theirs, before):
-            return
+            return True
         self._note(instead(self._number, ours, theirs))
         merged = merge_lines(before, ours, theirs)
         if merged is None:
             raise Conflicting(("body",), {"body": theirs})
         goal.merge_body(ours, merged)
+        return True
 
     def undo(self) -> tuple[str, ...]:
         """Undo what was done; return what was sent and could not be undone."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypeVar
@@ -96,6 +97,11 @@ class FaultyTracker:
             raise OutcomeUnknownError("the answer was lost")
         return result
 
+    def _write_call(self, method: str, number: int, act: Callable[[], object]) -> Issue:
+        """Write; the answer tells what is there when it is made, others' writes just after ours included."""
+        self._call(method, act)
+        return self._get(number)
+
     def get(self, number: int) -> Issue:
         return self._call("get", lambda: self._get(number))
 
@@ -131,19 +137,22 @@ class FaultyTracker:
     ) -> Issue:
         given = {"title": title, "body": body, "state": state}
         changes = {name: value for name, value in given.items() if value is not None}
-        return self._call("write", lambda: self._set(number, **changes))
+        return self._write_call("write", number, lambda: self._set(number, **changes))
 
-    def add_label(self, number: int, label: str) -> None:
-        self._call("add_label", lambda: self._names(number, "labels", label, there=True))
+    def add_label(self, number: int, label: str) -> tuple[str, ...]:
+        return self._named("add_label", number, "labels", label, there=True).labels
 
-    def remove_label(self, number: int, label: str) -> None:
-        self._call("remove_label", lambda: self._names(number, "labels", label, there=False))
+    def remove_label(self, number: int, label: str) -> tuple[str, ...]:
+        return self._named("remove_label", number, "labels", label, there=False).labels
 
-    def add_assignee(self, number: int, name: str) -> None:
-        self._call("add_assignee", lambda: self._names(number, "assignees", name, there=True))
+    def add_assignee(self, number: int, name: str) -> Issue:
+        return self._named("add_assignee", number, "assignees", name, there=True)
 
-    def remove_assignee(self, number: int, name: str) -> None:
-        self._call("remove_assignee", lambda: self._names(number, "assignees", name, there=False))
+    def remove_assignee(self, number: int, name: str) -> Issue:
+        return self._named("remove_assignee", number, "assignees", name, there=False)
+
+    def _named(self, method: str, number: int, kind: str, name: str, *, there: bool) -> Issue:
+        return self._write_call(method, number, lambda: self._names(number, kind, name, there=there))
 
     def _names(self, number: int, kind: str, name: str, *, there: bool) -> None:
         names = set(getattr(self._get(number), kind))
@@ -152,6 +161,9 @@ class FaultyTracker:
         elif not there:
             names.discard(name)
         self._set(number, **{kind: sorted_names(names)})
+
+    def booked(self, writes: int, *, looks: int = 0) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def comment(self, number: int, body: str) -> Comment:
         def comment() -> Comment:

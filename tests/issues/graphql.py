@@ -53,6 +53,8 @@ def issue(given: Mapping[str, Any], edits: Sequence[Mapping[str, Any]]) -> dict[
         "state": given["state"].upper(),
         "createdAt": given["created_at"],
         "updatedAt": given["updated_at"],
+        "labels": [{"name": each["name"]} for each in given["labels"]],
+        "assignees": [{"login": each["login"]} for each in given["assignees"]],
         "lastEditedAt": edits[0]["editedAt"] if edits else None,
         "editor": edits[0]["editor"] if edits else None,
         "userContentEdits": list(edits),

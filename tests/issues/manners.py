@@ -114,6 +114,8 @@ class Manners:
         self.limits = Limits()
         self.clock_ahead = timedelta()
         """How far GitHub's clock is ahead of ours, in all that it says."""
+        self.tags_of_writes = b""
+        """Anything else: the ETag of a write's answer is another than that of a read of the same."""
         self._lock = threading.RLock()
         self._sent = itertools.count()
         self._used: defaultdict[str, _Used] = defaultdict(_Used)
@@ -126,7 +128,7 @@ class Manners:
     def reset(self) -> None:
         """Forget the settings and what was used; what belongs to Issues stays."""
         with self._lock:
-            self.limits, self.clock_ahead = Limits(), timedelta()
+            self.limits, self.clock_ahead, self.tags_of_writes = Limits(), timedelta(), b""
             self._used.clear()
             self._renamed.clear()
             self._copies.clear()
@@ -258,10 +260,11 @@ class Manners:
         headers = dict(given.headers)
         date = datetime.fromtimestamp(self.limits.clock(), UTC) + self.clock_ahead
         headers["date"] = format_datetime(date, usegmt=True)
-        if request.method == "GET" and given.status == 200:
-            etag = f'W/"{hashlib.sha256(given.body).hexdigest()}"'
+        if given.status in {200, 201} and request.path != "/graphql":
+            seed = b"" if request.method == "GET" else self.tags_of_writes
+            etag = f'W/"{hashlib.sha256(seed + given.body).hexdigest()}"'
             headers["etag"] = etag
-            if etag.removeprefix("W/") in request.headers.get("if-none-match", ""):
+            if request.method == "GET" and etag.removeprefix("W/") in request.headers.get("if-none-match", ""):
                 with self._lock:  # free: GitHub does not count it
                     used = self._used[request.person]
                     if used.requests:

@@ -29,6 +29,8 @@ from rollcage.core.issues.github import GitHubTracker, open_github
 from rollcage.core.issues.github_client import GitHubClient, Request
 from rollcage.core.issues.github_retry import Answer
 from rollcage.core.issues.issue import Draft
+from rollcage.core.issues.kept import Kept
+from rollcage.core.issues.limiter import WRITE, Cost
 from rollcage.core.store.paths import RepositoryPaths
 
 from ..conftest import ManualClock
@@ -260,6 +262,7 @@ def test_a_read_is_asked_again_and_at_last_the_tracker_is_offline(
     made = tracker.create(Draft("one"))
     github.proxy.fail(fault, method="GET", times=2)
     assert tracker.get(made.number) == made
+    github.direct("PATCH", f"/issues/{made.number}", {"title": "two"})  # else a 304, which has nothing to cut off
     github.proxy.fail(fault, method="GET", times=3)
     with pytest.raises(TrackerOfflineError, match="look at the connection"):
         tracker.get(made.number)
@@ -268,9 +271,12 @@ def test_a_read_is_asked_again_and_at_last_the_tracker_is_offline(
     assert tracker.online() is True
 
 
-def test_a_slow_answer_is_not_waited_for(tracker: GitHubTracker, github: GitHub, clock: ManualClock) -> None:
+def test_a_slow_answer_is_not_waited_for(
+    tracker: GitHubTracker, github: GitHub, clock: ManualClock, tmp_path: Path
+) -> None:
     own = tracker.client
-    hasty = GitHubTracker(GitHubClient(own.server, own.repository, own.credential, own.limiter, clock, timeout=1))
+    client = GitHubClient(own.server, own.repository, own.credential, own.limiter, clock, timeout=1)
+    hasty = GitHubTracker(client, Kept(tmp_path / "kept.db", own.repository))
     number = hasty.create(Draft("one")).number
     github.proxy.fail(Fault.SLOW, method="GET", seconds=60)
     assert hasty.get(number).title == "one"
@@ -632,3 +638,59 @@ def test_a_claim_whose_answer_was_lost_looks_whose_it_is(
     github.proxy.fail(Fault.RESET_BEFORE, method="POST", path="/git/refs$")
     with pytest.raises(OutcomeUnknownError):
         claims.claim("y", "me")
+
+
+def test_an_issue_that_nobody_changed_costs_nothing_to_read(
+    tracker: GitHubTracker, github: GitHub, paths: RepositoryPaths, clock: ManualClock
+) -> None:
+    number = tracker.create(Draft("one", "text", ("a",))).number
+    seen = tracker.get(number)  # by the ETag of the answer to its creation
+    other = opened(github, paths, clock)
+    assert other.get(number) == seen
+    assert [each.answer.status for each in github.proxy.asked("GET") if each.answer] == [304, 304]
+    github.direct("PATCH", f"/issues/{number}", {"title": "two"})
+    assert (other.get(number).title, tracker.get(number).title) == ("two", "two")
+    assert [each.answer.status for each in github.proxy.asked("GET")[2:] if each.answer] == [200, 304]
+    other.close()
+
+
+def test_an_issue_whose_labels_we_changed_is_read_by_graphql_which_has_its_own_limit(
+    tracker: GitHubTracker, github: GitHub
+) -> None:
+    number = tracker.create(Draft("one", "text", ("b",), ("ann",))).number
+    assert tracker.add_label(number, "A") == ("A", "b")
+    assert tracker.remove_label(number, "b") == ("A",)
+    seen = tracker.get(number)
+    assert github.proxy.asked("GET") == []
+    assert (seen.labels, seen.title, seen.body, seen.state, seen.assignees) == (("A",), "one", "text", "open", ("ann",))
+    tracker.client.limiter.settle(tracker.client.limiter.reserve(Cost(0, 0, queries=4_999)))
+    assert tracker.get(number) == seen  # all queries are used up: plainly
+    assert len(github.proxy.asked("GET")) == 1
+
+
+def test_where_the_tags_of_writes_are_of_no_use_they_are_used_once(tracker: GitHubTracker, github: GitHub) -> None:
+    github.proxy.manners.tags_of_writes = b"another"
+    number = tracker.create(Draft("one")).number
+    assert tracker.get(number).title == "one"
+    for turn in range(3):
+        tracker.write(number, title=f"title {turn}")
+        assert tracker.get(number).title == f"title {turn}"
+    assert [each.answer.status for each in github.proxy.asked("GET") if each.answer] == [200]
+
+
+def test_what_was_booked_does_not_wait_and_what_is_left_is_given_back(
+    tracker: GitHubTracker, github: GitHub, clock: ManualClock
+) -> None:
+    number, limiter = tracker.create(Draft("one")).number, tracker.client.limiter
+    with tracker.booked(3, looks=1):
+        for _ in range(175):
+            limiter.settle(limiter.reserve(WRITE, 1e9))
+        began = clock.boot()
+        tracker.add_label(number, "a")
+        tracker.add_label(number, "b")
+        assert clock.boot() == began
+        with pytest.raises(TrackerLimitError):
+            tracker.client.limiter.reserve(Cost(1, 30))
+    assert limiter.budget().points_per_minute == 5 + 175 * 5 + 10
+    with pytest.raises(TrackerLimitError), tracker.booked(5):
+        raise AssertionError
