@@ -98,15 +98,26 @@ def as_ann() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def repository_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the repository of `repository`, made once."""
+    path = tmp_path_factory.mktemp("repository") / "template"
+    path.mkdir()
+    with as_ann():
+        git(path, "init", "-q", "-b", "main")
+        (path / "README").write_text("shop\n")
+        git(path, "add", "README")
+        git(path, "commit", "-q", "-m", "start")
+    for sample in (path / ".git" / "hooks").iterdir():
+        sample.unlink()  # git's examples: the most of what there is to copy
+    return path
+
+
 @pytest.fixture
-def repository(tmp_path: Path) -> Path:
+def repository(tmp_path: Path, repository_template: Path) -> Path:
     """Return a real repository ``shop`` on branch main with one commit."""
     path = tmp_path / "shop"
-    path.mkdir()
-    git(path, "init", "-q", "-b", "main")
-    (path / "README").write_text("shop\n")
-    git(path, "add", "README")
-    git(path, "commit", "-q", "-m", "start")
+    copied_repository(repository_template, path)
     return path
 
 
