@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from rollcage.core.clock import SystemClock
+from rollcage.core.data.sqlite import SqliteDatabase
 from rollcage.core.execute import restoring
 from rollcage.core.execute.checkpoints import take_checkpoint
 from rollcage.core.execute.restoring import NEWEST, Lost, rebuild_lost, restore
@@ -36,9 +37,16 @@ def _make_safe(scene: Scene, request: Request) -> str:
     return made_safe(scene)
 
 
+def be_impatient(seconds: float) -> None:
+    """Wait only so long for a lock of git's or of a SQLite database, where the promise is not how long."""
+    restoring._LOCK_WAIT_S = seconds
+    defaults = SqliteDatabase.__init__.__kwdefaults__
+    assert defaults
+    defaults["busy_wait"] = seconds
+
+
 def _restore(scene: Scene, request: Request) -> str:
     """Bring the oldest snapshot back."""
-    restoring._LOCK_WAIT_S = request.get("wait", restoring._LOCK_WAIT_S)
     with _opened(scene, request) as services:
         done = restore(services, services.store.snapshots()[-1].id, "ann")
         return f"left: {done.left}, failed: {done.failed}"

@@ -15,7 +15,7 @@ from typing import Any
 from rollcage.core.execute.journal import Journal
 from rollcage.core.store.store import Store
 from tests.crashes import Processes
-from tests.execute.acts import ACTS
+from tests.execute.acts import ACTS, be_impatient
 from tests.execute.places import Met, Place, Places, as_json, from_json, slow_checkout
 from tests.execute.scene import Scene
 
@@ -41,6 +41,7 @@ class CrashServer(Processes):
         which it dies, and ``when``: before or after it is durable. ``limit``: no file may be larger than so many
         bytes, as on a full disk. ``list_writes``: return the journal's writes, of ``make_safe`` those of the store;
         ``list_all``: all places, as JSON. ``settings``: more of them. ``rollback``: another than rb-1.
+        ``wait``: so many seconds at most for a lock.
         """
         self.begin(place=str(scene.place), **request)
         return self.end()
@@ -84,6 +85,8 @@ def act(request: Mapping[str, Any]) -> str:
         os.environ["CRASH_AT_CHECKOUT"] = str(os.getpid())
     if request.get("obey_modes"):
         _obey_modes()
+    if "wait" in request:
+        be_impatient(request["wait"])
     limit = request.get("limit")
     if limit is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))

@@ -54,7 +54,7 @@ def test_a_fault_ends_it_with_nothing_changed_and_the_same_goes_well_without_it(
     begin(scene, bad, **settings)
     before = scene.world()
     with fault(scene) as said:
-        assert server.run(scene, settings=settings, obey_modes=True) == (0, "undone")
+        assert server.run(scene, settings=settings, obey_modes=True, wait=0.2) == (0, "undone")
     services = scene.services(**settings)
     ended = services.store.rollback("rb-1")
     assert ended is not None
@@ -94,7 +94,7 @@ def test_a_fault_in_the_way_of_a_database_changes_nothing_of_it_and_the_same_goe
     scene, request = template.anew(), template.task.request()
     more = {"limit": 150_000} if fault is a_full_disk else {}
     with fault(scene):
-        _, said = server.run(scene, **request, **more)
+        _, said = server.run(scene, wait=0.2, **request, **more)
     assert scene.world()["database"] == template.before["database"]
     if said == "undone":
         return
