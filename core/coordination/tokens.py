@@ -4,6 +4,9 @@ The counter is a file of its own, ``tokens.next``, that is read and written unde
 not synced: a killed process loses nothing by that, a power cut may. So tokens come from blocks; the end of a block is
 written durably to ``tokens.reserved``, with the boot it is for, before the first of it is given out; and on another
 boot, or where the two files do not agree, the rest of the block is skipped, since nobody can tell how much was used.
+
+Where the settings went from a Redis server to this and perhaps back, tokens go on growing: a block begins behind what
+that gave here, and what comes from there will exceed the block (`redis_floor`).
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from pathlib import Path
 
 from ..errors import StoreError
 from ..store.files import not_writable, write_atomically
+from .redis_floor import Floor
 
 BLOCK = 10_000
 """Tokens that are reserved at once."""
@@ -34,6 +38,7 @@ class Tokens:
     def __init__(self, root: Path, boot_id: str) -> None:
         """Take the folder of the state. Raises StoreError."""
         self._floor, self._path, self._boot_id = root / "tokens.reserved", root / "tokens.next", boot_id
+        self._of_redis = root / "redis_floor"
         self._end = 0
         """Of the block that is known to be reserved for this boot."""
         try:
@@ -79,12 +84,26 @@ class Tokens:
         floor = self._read_floor()
         ends = [each for each in (floor and floor[0], counter and counter[1]) if each]
         begin = max(ends or [known, 1])  # agents may write what is known from elsewhere: it counts if there is no other
+        begin = max(begin, self._given_by_redis() + 1)
         end = begin + BLOCK
         if end > HIGHEST:
             raise StoreError(f"{self._floor} says that all fencing tokens are used up; it is damaged: put it right")
         write_atomically(self._floor, f"{end} {self._boot_id}\n".encode())
+        self._given_by_redis(end)
         os.pwrite(self._file, b"%020d %020d\n" % (begin, end), 0)
         return end
+
+    def _given_by_redis(self, and_here: int = 0) -> int:
+        """Return the highest token that came from a Redis server, 0: none; ``and_here`` is noted for it as well."""
+        if not self._of_redis.exists():
+            return 0
+        floor = Floor(self._of_redis, self._boot_id)
+        try:
+            if and_here:
+                floor.note(and_here)
+            return floor.get()
+        finally:
+            floor.close()
 
     def _read(self) -> tuple[int, int] | None:
         text = os.pread(self._file, _LENGTH, 0)
@@ -102,7 +121,7 @@ class Tokens:
             return None
 
     def _is_reserved(self, end: int) -> bool:
-        if self._read_floor() != (end, self._boot_id):
+        if self._read_floor() != (end, self._boot_id) or end < self._given_by_redis():
             return False
         self._end = end
         return True

@@ -9,8 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from rollcage.core.clock import SystemClock
+from rollcage.core.config import CoordinationSettings
 from rollcage.core.coordination.fence import FENCE_SCHEMA, accept
 from rollcage.core.coordination.leases import LostLeaseError
+from rollcage.core.coordination.opening import open_leases
+from rollcage.core.store.paths import RepositoryPaths
+from tests.coordination.redis_hosts import named
+from tests.coordination.redis_server import RedisServer
 
 
 @pytest.fixture
@@ -60,3 +66,37 @@ def test_forgets_what_was_rolled_back(guarded: sqlite3.Connection) -> None:
 def test_stands_within_a_transaction_only(guarded: sqlite3.Connection) -> None:
     with pytest.raises(ValueError, match="within the transaction"):
         accept(guarded, "issue/7", 1)
+
+
+def test_lets_write_whoever_holds_the_lock_now_though_another_keeper_gives_the_locks(
+    guarded: sqlite3.Connection, paths: RepositoryPaths, redis: RedisServer
+) -> None:
+    """The settings change, and change back: no token is lower than one that the keeper before gave."""
+    here = CoordinationSettings()
+    there = CoordinationSettings(kind="redis", url=named(redis.url))
+    highest = 0
+    for settings in (here, there, here, here, there, there, here, there, here):
+        leases = open_leases(settings, paths, SystemClock())
+        for _ in range(2):
+            held = leases.acquire("issue/7", "ann")
+            assert held.token > highest
+            write(guarded, highest := held.token)
+            leases.release(held)
+        leases.close()
+    with pytest.raises(LostLeaseError, match="is stale"):
+        write(guarded, highest - 1)
+
+
+def test_tokens_grow_also_where_the_other_keeper_is_used_from_another_boot_on(
+    paths: RepositoryPaths, redis: RedisServer
+) -> None:
+    class Rebooted(SystemClock):
+        def boot_id(self) -> str:
+            return "another"
+
+    there = open_leases(CoordinationSettings(kind="redis", url=named(redis.url)), paths, SystemClock())
+    token = there.acquire("issue/7", "ann").token
+    there.close()
+    here = open_leases(CoordinationSettings(), paths, Rebooted())
+    assert here.acquire("issue/7", "ann").token > token
+    here.close()
