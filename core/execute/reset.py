@@ -177,7 +177,7 @@ def _break_leases(work: Work, agent: str, reason: str) -> list[str]:
     with closing(open_leases(services.settings.coordination, services.paths, services.clock)) as leases:
         for lease in held_by(leases.list(), agent):
             try:
-                leases.break_(lease.name, "engine", reason, services.store.audit)
+                leases.break_(lease.name, "engine", reason, services.store.audit, lease.token)
             except LostLeaseError:  # it has gone by itself
                 continue
             broken.append(lease.name)

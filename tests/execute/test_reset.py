@@ -42,12 +42,14 @@ def test_an_agent_starts_from_nothing_and_loses_nothing(scene: Scene, bad: str, 
     with closing(EmbeddedLeases(services.paths, services.clock)) as leases:
         held = leases.acquire("table:users", "executor")
         other = leases.acquire("table:orders", "planner")
+        first, _ = (leases.acquire("gpu", holder, permits=2) for holder in ("planner", "executor"))
         begin(scene, bad, whole_agent)
         ended = carry_on(scene)
         assert ended.state is RollbackState.DONE, ended.note
         with pytest.raises(LostLeaseError):
             leases.renew(held)
         leases.renew(other)
+        leases.renew(first)
     assert git(own, "rev-parse", "HEAD") == git(scene.top, "rev-parse", "main") == ended.head_after
     assert git(own, "symbolic-ref", "--short", "HEAD") == "agents/executor"
     assert status(own) == " M plan\n?? scratch"
@@ -57,7 +59,7 @@ def test_an_agent_starts_from_nothing_and_loses_nothing(scene: Scene, bad: str, 
     assert messages(scene) == []
     assert handovers(scene) == ["h-2: planner to tester, ready"]
     records = [record for record in services.store.audit_records() if record.what == "break lock"]
-    assert [record.why for record in records] == ["rb-1 lets executor start from nothing"]
+    assert [record.why for record in records] == ["rb-1 lets executor start from nothing"] * 2
 
 
 def test_what_was_taken_from_an_agent_is_given_back_when_it_is_undone(scene: Scene, bad: str, own: Path) -> None:
