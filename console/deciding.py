@@ -145,7 +145,7 @@ def break_lock(app: RollcageApp, selection: Selection) -> None:
             lines,
             lambda reason: partial(app.operator.break_lock, lease.name, lease.token, reason),
             "why (its holder is told)",
-            f"{lease.name} is free",
+            f"{lease.name} was taken from {lease.holder}",
         )
 
 
@@ -161,7 +161,7 @@ def _ask_to_break(
         if reason is not None:
             app.wish(f"break {what}", call(reason), done)
 
-    _confirm(app, "break_lock", f"Break {what}?", lines, answered, prompt=prompt)
+    _confirm(app, "break_lock", f"Break {what}?", lines, answered, prompt=prompt, needed=bool(prompt))
 
 
 def _confirm(
@@ -172,10 +172,12 @@ def _confirm(
     answered: Callable[[str | None], None],
     *,
     prompt: str = "",
+    needed: bool = False,
 ) -> None:
     from .screens.dialog import ConfirmScreen
 
-    app.push_screen(ConfirmScreen(title, lines, app.keys[action], BY_ID[action].label, prompt=prompt), answered)
+    key, label = app.keys[action], BY_ID[action].label
+    app.push_screen(ConfirmScreen(title, lines, key, label, prompt=prompt, needed=needed), answered)
 
 
 DECIDING: Mapping[str, Handler] = {

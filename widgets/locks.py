@@ -16,6 +16,10 @@ from .titles import counted
 from .view import View
 
 
+_TOKEN = 7
+"""Cells of a token. Those of Redis have 16 digits, and the last ones tell them apart."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Row:
     key: str
@@ -58,7 +62,7 @@ class LocksPanel(LiveTable[_Row]):
     COLUMNS: ClassVar[Sequence[Column]] = (
         Column("lease", 12, most=22),
         Column("holder", 9, most=18),
-        Column("token", 7, right=True, drop=3),
+        Column("token", _TOKEN, right=True, drop=3),
         Column("ends in", 8, right=True, drop=2),
         Column(" waiters", 11, most=40, drop=1),
     )
@@ -117,12 +121,12 @@ class LocksPanel(LiveTable[_Row]):
 
 
 def _cells(lease: Lease, now: datetime, passed: float) -> tuple[Cell, ...]:
-    ends = expiry(lease.expires_in_s - passed)
+    ends, token = expiry(lease.expires_in_s - passed), str(lease.token)
     waits = [f"{waiter.holder} {figures.age((now - waiter.since).total_seconds())}" for waiter in lease.waiters]
     return (
         Span(f"{lease.name} ({lease.slots} of {lease.permits})" if lease.permits > 1 else lease.name),
         Span(lease.holder or figures.UNKNOWN),
-        Span(f"{lease.token:,}", "muted"),
+        Span(token if len(token) <= _TOKEN else f"…{token[1 - _TOKEN :]}", "muted"),
         Span(ends, "warning" if ends == "over" else ""),
         Span(" ← " + ", ".join(waits) if waits else "", "info"),
     )

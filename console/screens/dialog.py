@@ -103,10 +103,15 @@ class ConfirmScreen(TextDialog):
     Its answer is the reason typed, empty where none was asked for; None: Cancel.
     """
 
-    def __init__(self, title: str, lines: Sequence[str], key: str, label: str, *, prompt: str = "") -> None:
-        """Take the question, what it means, the key and word for yes, and a prompt where a reason is asked for."""
+    def __init__(
+        self, title: str, lines: Sequence[str], key: str, label: str, *, prompt: str = "", needed: bool = False
+    ) -> None:
+        """Take the question, what it means, the key and word for yes, and a prompt where a reason is asked for.
+
+        Where it is ``needed``, yes without one leads to where it is typed.
+        """
         super().__init__(title, lines, [Choice("cancel", "", "Cancel"), Choice("yes", key_name(key), label)])
-        self._key, self._prompt = key, prompt
+        self._key, self._prompt, self._needed = key, prompt, needed
 
     def parts(self) -> Iterable[Widget]:
         """See `Dialog.parts`."""
@@ -136,7 +141,12 @@ class ConfirmScreen(TextDialog):
         self._choices.focus()
 
     def _yes(self) -> None:
-        self.dismiss(self.query_one("#reason", Input).value.strip() if self._prompt else "")
+        entry = self.query_one("#reason", Input) if self._prompt else None
+        reason = entry.value.strip() if entry is not None else ""
+        if entry is not None and self._needed and not reason:
+            entry.focus()
+        else:
+            self.dismiss(reason)
 
 
 class NoticeScreen(TextDialog):

@@ -19,6 +19,24 @@ async def test_a_lock_is_broken_in_two_steps_with_a_reason() -> None:
         assert it.operator.wishes == [("break", "issue/42", 118, "hung")]
 
 
+async def test_without_a_reason_the_key_leads_to_where_it_is_typed() -> None:
+    async with stage() as it:
+        await it.press("3", "down", "down", "B", "B")
+        assert it.operator.wishes == []
+        await it.type("hung")
+        await it.press("enter", "B")
+        assert it.operator.wishes == [("break", "issue/42", 118, "hung")]
+
+
+async def test_of_a_long_token_the_end_is_shown_and_all_of_it_before_it_is_broken() -> None:
+    (lease, *_) = boards.healthy().leases
+    async with stage(replace(boards.healthy(), leases=(replace(lease, token=1795196846031537),))) as it:
+        await it.press("3")
+        assert " …031537 " in it.picture
+        await it.press("B")
+        assert "with token 1795196846031537" in it.picture
+
+
 async def test_enter_alone_breaks_nothing() -> None:
     async with stage() as it:
         await it.press("3", "down", "B", "enter", "enter")
