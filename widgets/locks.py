@@ -15,7 +15,6 @@ from .spans import Line, Span, cut_line
 from .titles import counted
 from .view import View
 
-
 _TOKEN = 7
 """Cells of a token. Those of Redis have 16 digits, and the last ones tell them apart."""
 
