@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from graphlib import CycleError, TopologicalSorter
@@ -36,7 +36,7 @@ from .issue import Draft
 from .journal import DONE, LEFT, RUNNING, UNDOING, UNDONE, Batch, Entry, Operation
 from .merge import wanted_of
 from .scope import check_write, completed
-from .steps import Inverse, change_back, patiently
+from .steps import Inverse, change_back, in_turn, patiently
 from .update import Merging, bring, escalate
 from .values import check_body, check_draft, check_number
 
@@ -271,7 +271,8 @@ class _Run:
         if operation.op == "create":
             intent = uuid.uuid4().hex
             self._begun(position, {"intent": intent, "identity": identity(*_identified(self._drafts[operation.id]))})
-            made = create_draft(desk, self._drafts[operation.id], intent)
+            make = partial(create_draft, desk, self._drafts[operation.id], intent)
+            made = in_turn(desk, self._holds, make) if position else make()
             self._numbers[operation.id] = made.issue.number
             return
         number = args["number"]
@@ -279,11 +280,14 @@ class _Run:
         if operation.op == "comment":
             mark = uuid.uuid4().hex
             self._begun(position, {"comment": mark, "number": number})
-            add_comment(desk, number, args["body"], mark, self._holds)
+            with ExitStack() as turn:
+                if position:
+                    in_turn(desk, self._holds, lambda: turn.enter_context(desk.tracker.booked(0, creations=1)))
+                add_comment(desk, number, args["body"], mark, self._holds)
             return
         goal = Merging(desk, number, wanted_of(_updates(operation)), args.get("expect"))
 
-        bring(desk, number, goal, self._holds, lambda inverse: self._begun(position, inverse))
+        bring(desk, number, goal, self._holds, lambda inverse: self._begun(position, inverse), under_way=bool(position))
 
     def _begun(self, position: int, inverse: Inverse) -> None:
         if self._desk.is_local:

@@ -3,8 +3,9 @@
 GitHub has no idempotency key, and its lists lag behind: that one is missing there proves nothing. So an intent with an
 id of its own is written down before the request, and the id goes along as a hidden mark at the end of the body: where
 the answer is lost, the lists are searched for the mark over a while before a second request, and if both came through
-in the end, the lowest number stays and the other is closed. A mark counts only on an Issue of the intent's identity
-whose id is in our records: nobody can have an Issue closed by copying its mark.
+in the end, the lowest number stays and the other is closed. A mark counts wherever it stands in the body, since others
+write below it, but only if its id is in our records, and on an Issue of that intent's identity that is no older than
+it: nobody can have an Issue closed by copying its mark, unless it is made the same task by title and labels, too.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ..errors import LeaseError, UsageError
 from ..text import clean
 from .desk import Desk, Holds
 from .errors import IssueUpdateError, OutcomeUnknownError, TrackerError, TrackerRefusedError
-from .identity import SCOPES, identity, mark_of, marked, room_for_mark, without_mark
+from .identity import SCOPES, identity, mark_of, marked, marks_of, room_for_mark, without_mark
 from .issue import Draft, Issue
 from .labels import group_of
 from .local import LocalTracker
@@ -108,7 +109,9 @@ class _Creation:
         if there is not None:
             return CreateResult(self._desk.records.saw(there), created=False, reason=DUPLICATE)
         self._desk.records.intend(self._intent)
-        issue = self._send(again=False) or self.look_for(LOOKS) or self._send(again=True) or self.look_for(LOOKS)
+        if (issue := self._send(again=False)) is not None:
+            return CreateResult(self.finish(issue, told=True), created=True, reason=self._desk.records.now())
+        issue = self.look_for(LOOKS) or self._send(again=True) or self.look_for(LOOKS)
         if issue is None:
             raise OutcomeUnknownError(
                 f"whether the Issue '{clean(self._intent.draft.title, limit=80)}' was created is not known: the answers"
@@ -173,12 +176,15 @@ class _Creation:
         for issue in self._desk.tracker.issues(state="all"):
             if issue.created < earliest:
                 break  # the newest come first
-            if mark_of(issue.body) == self._intent.id and identity(issue.title, issue.labels) == self._intent.identity:
+            if self._intent.id in marks_of(issue.body) and identity(issue.title, issue.labels) == self._intent.identity:
                 found[issue.number] = issue
         return sorted(found.values(), key=lambda issue: (issue.state != "open", issue.number))
 
-    def finish(self, issue: Issue) -> Issue:
-        """Read the new Issue again, add what the tracker left out, and write down that it is done."""
+    def finish(self, issue: Issue, *, told: bool = False) -> Issue:
+        """Read the new Issue again, add what the tracker left out, and write down that it is done.
+
+        ``told``: ``issue`` is the answer to its creation, so that it need not be read again where nothing is missing.
+        """
         desk, draft = self._desk, self._intent.draft
         wanted = Wanted(add_labels=draft.labels, add_assignees=draft.assignees)
         current: Issue | None = None
@@ -188,7 +194,7 @@ class _Creation:
                 desk.clock.wait(threading.Event(), delay)
             self._holds.renew()
             try:
-                current = desk.tracker.get(issue.number)
+                current = issue if told and not delay else desk.tracker.get(issue.number)
                 missing = plan(fields_of(current), current, wanted)
                 if not missing:
                     self._record(current)
@@ -275,13 +281,15 @@ def heal_twins(desk: Desk) -> list[int]:
     """
     marks: dict[str, list[Issue]] = {}
     for issue in desk.tracker.issues():
-        mark = mark_of(issue.body)
-        if mark is not None:
+        for mark in marks_of(issue.body):
             marks.setdefault(mark, []).append(issue)
     closed: list[int] = []
     for mark, twins in marks.items():
         if len(twins) > 1 and (intent := desk.records.intent(mark)) is not None:
-            closed += close_twins(desk, [twin for twin in twins if same_issue(twin, intent.identity)])
+            earliest = intent.since - SKEW
+            closed += close_twins(
+                desk, [twin for twin in twins if same_issue(twin, intent.identity) and twin.created >= earliest]
+            )
     return closed
 
 

@@ -1,8 +1,9 @@
 """The tracker GitHub: each method a request that does just what was asked; see `rollcage.core.issues.tracker.Tracker`.
 
 Points of the secondary limit: a read 1, a write 5. GitHub refuses ``If-Match`` on Issues, so it is never sent: what
-makes writes safe stands above. An Issue is read as cheaply as it is surely fresh: conditionally, where what was answered
-last may still stand (a 304 is free); by GraphQL, which has a limit of its own, where we changed it since; else plainly.
+makes writes safe stands above. An Issue is read as cheaply as it is surely fresh: conditionally, where what was
+answered last may still stand (a 304 is free); by GraphQL, which has a limit of its own, where we changed it since; else
+plainly.
 """
 
 from __future__ import annotations
@@ -114,8 +115,9 @@ class GitHubTracker:
                 return
             yield answer, read_with("a list of Issues", read_list, answer.data)
 
-    def booked(self, writes: int, *, looks: int = 0) -> AbstractContextManager[None]:
-        return self.client.booked(Cost(writes, WRITE.points * writes + QUERY.points * looks, queries=looks))
+    def booked(self, writes: int, *, creations: int = 0, looks: int = 0) -> AbstractContextManager[None]:
+        points = WRITE.points * (writes + creations) + QUERY.points * looks
+        return self.client.booked(Cost(writes + creations, points, creations, looks))
 
     def create(self, draft: Draft) -> Issue:
         body: dict[str, object] = {"title": draft.title, "body": draft.body}

@@ -15,6 +15,7 @@ from .values import BODY, name_key
 SCOPES = ("comp:", "agent:")
 """Labels that begin so belong to an Issue's identity."""
 _MARK = re.compile(r"(?:\n\n|\r\n\r\n)<!-- rollcage:([0-9a-f]{32}) -->\s*\Z")
+_ANYWHERE = re.compile(r"^<!-- rollcage:([0-9a-f]{32}) -->[ \t]*\r?$", re.MULTILINE)
 
 
 @lru_cache(maxsize=1_024)
@@ -47,6 +48,11 @@ def mark_of(body: str) -> str | None:
     """Return the intent whose mark is at the very end of ``body``; what stands further up is somebody's text."""
     found = _MARK.search(body)
     return found[1] if found else None
+
+
+def marks_of(body: str) -> frozenset[str]:
+    """Return the intents whose marks are anywhere in ``body``, each on a line of its own: some may be quoted."""
+    return frozenset(_ANYWHERE.findall(body))
 
 
 def without_mark(body: str) -> str:

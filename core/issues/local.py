@@ -122,7 +122,7 @@ class LocalTracker:
     def remove_assignee(self, number: int, name: str) -> None:
         self._change(number, lambda connection: _remove_name(connection, "issue_assignee", number, name))
 
-    def booked(self, writes: int, *, looks: int = 0) -> AbstractContextManager[None]:
+    def booked(self, writes: int, *, creations: int = 0, looks: int = 0) -> AbstractContextManager[None]:
         """Book nothing: nobody limits it."""
         return nullcontext()
 

@@ -21,7 +21,7 @@ from .batch import BatchResult, Operation, batch_operation_atomically, checked, 
 from .create import CreateResult, create_draft
 from .desk import Desk, Holds
 from .errors import ConcurrencyConflictError, OutcomeUnknownError, TrackerLimitError, TrackerOfflineError
-from .identity import identity, mark_of
+from .identity import identity, marks_of
 from .issue import Draft, Issue
 from .merge import wanted_of
 from .outbox import (
@@ -304,7 +304,7 @@ def _send_create(desk: Desk, waiting: Waiting) -> Waiting:
         return replace(waiting, number=intent.number, created=True)
     result = create_draft(desk, draft, waiting.key)
     _remember(desk, result.issue)
-    created = result.created or mark_of(result.issue.body) == waiting.key
+    created = result.created or waiting.key in marks_of(result.issue.body)
     return replace(waiting, number=result.issue.number, created=created)
 
 

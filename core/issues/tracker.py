@@ -69,8 +69,9 @@ class Tracker(Protocol):
         """Take one assignment back, atomically; no change where it is not there. Return as `add_assignee` does."""
         ...
 
-    def booked(self, writes: int, *, looks: int = 0) -> AbstractContextManager[None]:
-        """Book so many writes and looks at the history of a body, so that those within need not wait for limits.
+    def booked(self, writes: int, *, creations: int = 0, looks: int = 0) -> AbstractContextManager[None]:
+        """Book so many requests, so that those within need not wait for limits: writes to what is there, creations
+        (Issues, comments), looks at the history of a body.
 
         Raises TrackerLimitError or TrackerOfflineError at its beginning: then nothing was sent.
         """

@@ -162,7 +162,7 @@ class FaultyTracker:
             names.discard(name)
         self._set(number, **{kind: sorted_names(names)})
 
-    def booked(self, writes: int, *, looks: int = 0) -> AbstractContextManager[None]:
+    def booked(self, writes: int, *, creations: int = 0, looks: int = 0) -> AbstractContextManager[None]:
         return nullcontext()
 
     def comment(self, number: int, body: str) -> Comment:

@@ -116,6 +116,34 @@ def test_a_copied_mark_closes_nobodys_issue(desk: Desk, far: FaultyTracker) -> N
     assert all(issue.state == "open" for issue in far.there.values())
 
 
+def test_a_mark_is_found_though_others_wrote_below_it(desk: Desk, far: FaultyTracker) -> None:
+    far.faults["create"], far.lag = [LOST_AFTER], 1
+    far.after["create"] = [lambda: far.foreign(1, body=far.there[1].body + "\n\na line of theirs")]
+    made = create_issue_atomically(desk, "t", "body")
+    assert sorted(far.there) == [made.issue.number]
+    mark, far.lag = "c" * 32, 0
+    desk.records.intend(Intent(mark, identity("u", ()), Draft("u"), "ann", "done", desk.clock.now(), 2))
+    for _ in range(2):
+        far.create(Draft("u", marked("x", mark) + "\r\nmore of theirs"))
+    assert heal_twins(desk) == [3]
+
+
+def test_a_mark_copied_into_an_older_issue_that_was_given_the_same_name_closes_nothing(
+    desk: Desk, far: FaultyTracker, clock: ManualClock
+) -> None:
+    foreign = far.create(Draft("theirs", "text"))
+    clock.advance(3 * 3_600)
+    mine = create_issue_atomically(desk, "mine", "body").issue
+    far.foreign(foreign.number, title="mine", body=mine.body + "\nquoted")
+    assert heal_twins(desk) == []
+    assert all(issue.state == "open" for issue in far.there.values())
+
+
+def test_an_answer_that_has_it_all_is_not_read_again(desk: Desk, far: FaultyTracker) -> None:
+    create_issue_atomically(desk, "t", "body", ["a"], ["zoe"])
+    assert far.calls == ["issues", "create"]
+
+
 def test_what_the_lists_do_not_show_yet_is_known_by_its_number(desk: Desk, far: FaultyTracker) -> None:
     far.lag = 1_000
     first = create_issue_atomically(desk, "t")
