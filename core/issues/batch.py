@@ -32,6 +32,7 @@ from .errors import (
     TrackerRefusedError,
 )
 from .identity import identity
+from .inflight import numbers_in_flight
 from .issue import Draft
 from .journal import DONE, LEFT, RUNNING, UNDOING, UNDONE, Batch, Entry, Operation
 from .merge import wanted_of
@@ -410,7 +411,8 @@ def locks_of(batch: Batch) -> list[str]:
 
 
 def recover(desk: Desk) -> int:
-    """Bring to an end what killed processes left unfinished: batches are undone, creations found or given up.
+    """Bring to an end what killed processes left unfinished: batches are undone, creations found or given up, and what
+    was on its way is seen to once it can land no more.
 
     Returns how many are still under way, since their processes live or the tracker does not answer. Raises StoreError.
     """
@@ -424,11 +426,17 @@ def recover(desk: Desk) -> int:
                 batch = journal.find(desk.records, name)
                 if batch is not None and batch.state in (RUNNING, UNDOING):
                     _Undoing(desk.holding(holds), batch, holds).run()
-        except LeaseError:
+        except (LeaseError, TrackerError):
             waiting += 1
             continue
         batch = journal.find(desk.records, name)
         waiting += batch is not None and batch.state in (RUNNING, UNDOING)
+    for number in numbers_in_flight(desk.records):
+        try:
+            with desk.hold([f"issue/{number}"], wait=0):
+                pass  # whoever has the lease has seen to it
+        except (LeaseError, TrackerError):
+            waiting += 1
     try:
         return waiting + recover_creations(desk)
     except (TrackerError, LeaseError):

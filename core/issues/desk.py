@@ -14,6 +14,7 @@ from ..coordination.leases import HeldLease, Leases
 from ..errors import LeaseError, StoreError, UsageError
 from ..store.connections import Connections
 from ..store.paths import RepositoryPaths
+from .inflight import settle
 from .local import LocalTracker, open_connections
 from .records import Records
 from .scope import Scope
@@ -88,7 +89,9 @@ class Desk:
     def hold(self, names: Sequence[str], wait: float = WAIT) -> Iterator[Holds]:
         """Hold the leases ``names``, all or none, in the global order, while the work within goes on.
 
-        Raises as `rollcage.core.coordination.leases.Leases.acquire_all` does.
+        What a killed holder had sent to a tracker that is not ours is waited for and seen to first, see `inflight`.
+        Raises as `rollcage.core.coordination.leases.Leases.acquire_all` does, LeaseError where ``wait`` is not enough
+        for that, and TrackerError where the tracker does not answer then.
         """
         had = self.held or Holds(self.leases)
         missing = [name for name in names if name not in had]
@@ -98,7 +101,10 @@ class Desk:
         elif missing:
             taken = self.leases.acquire_all(missing, self.holder, TTL, wait)
         try:
-            yield had.with_(taken)
+            holds = had.with_(taken)
+            if not self.is_local:
+                settle(self, names, holds, wait)
+            yield holds
         finally:
             for lease in reversed(taken):
                 # Lost meanwhile: each write was checked by its token or read again. Not given back: it lapses.

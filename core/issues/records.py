@@ -93,11 +93,11 @@ class Records(Audit):
         return self._connections.reading()
 
     def has_unfinished(self) -> bool:
-        """Tell whether a batch or a creation was begun and not brought to its end yet."""
+        """Tell whether a batch, a creation or a write elsewhere was begun and not brought to its end yet."""
         with self._connections.reading() as connection:
             query = (
                 "SELECT EXISTS (SELECT 1 FROM batch WHERE state IN ('running', 'undoing'))"
-                " OR EXISTS (SELECT 1 FROM intent WHERE state = 'sent')"
+                " OR EXISTS (SELECT 1 FROM intent WHERE state = 'sent') OR EXISTS (SELECT 1 FROM in_flight)"
             )
             return bool(connection.execute(query).fetchone()[0])
 

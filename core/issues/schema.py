@@ -6,6 +6,7 @@ A ``key`` is a name as it is compared: labels and people differ by more than the
 from __future__ import annotations
 
 from ..coordination.fence import FENCE_SCHEMA
+from .inflight import IN_FLIGHT_SCHEMA
 
 MIGRATIONS = (
     f"""
@@ -124,4 +125,6 @@ MIGRATIONS = (
     );
     CREATE INDEX notification_open ON notification (agent, issue, reason) WHERE state IN ('new', 'sent')
     """,
+    # What is on its way to GitHub; `rollcage.core.issues.inflight`.
+    IN_FLIGHT_SCHEMA,
 )

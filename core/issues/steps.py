@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from .desk import Desk, Holds
 from .errors import ConcurrencyConflictError, OutcomeUnknownError, TrackerLimitError, TrackerOfflineError
+from .inflight import Flight, settle
 from .issue import FIELDS, Issue
 from .merge import SETS, Change, merge_lines, same_text
 from .records import fields_of
@@ -125,6 +126,8 @@ def change_back(desk: Desk, inverses: Sequence[Inverse], holds: Holds) -> None:
     """
     tracker = desk.tracker
     settled: set[str] = set()
+    flights = {each["number"]: Flight(desk, each["number"], holds) for each in inverses}
+    settle(desk, [f"issue/{number}" for number in flights], holds)  # what is still on its way cannot be undone
     began = tracker.get(inverses[0]["number"]) if inverses else None
     wrote = False
     for inverse in reversed(inverses):
@@ -142,14 +145,32 @@ def change_back(desk: Desk, inverses: Sequence[Inverse], holds: Holds) -> None:
             add_assignees=_absent(now.assignees, removed.get("assignees", ())),
             remove_assignees=_present(now.assignees, added.get("assignees", ())),
         )
-        for step in steps(number, change):
-            holds.renew()
-            step.do(tracker)
-            wrote = True
-        if change.body is not None:
-            _keep_what_came_between(desk, now, change.body, holds)
+        if not change:
+            continue
+        flight = flights[number]
+        with flight.sending(inverse_of(now, change)):
+            for step in steps(number, change):
+                holds.renew()
+                step.do(tracker)
+                flight.sent()
+                wrote = True
+            if change.body is not None:
+                _keep_what_came_between(desk, now, change.body, holds)
     if began is not None and wrote:
         _record(desk, began, tracker.get(began.number), holds)
+    for flight in flights.values():
+        flight.end()
+
+
+def write_body(desk: Desk, now: Issue, body: str, holds: Holds) -> None:
+    """Replace the body of ``now``, and keep what others write into it meanwhile. Raises as `change_back` does."""
+    flight = Flight(desk, now.number, holds)
+    with flight.sending(inverse_of(now, Change(body=body))):
+        holds.renew()
+        desk.tracker.write(now.number, body=body)
+        flight.sent()
+        _keep_what_came_between(desk, now, body, holds)
+    flight.end()
 
 
 def _record(desk: Desk, began: Issue, after: Issue, holds: Holds) -> None:

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 from ..errors import LeaseError, RollcageError, UsageError
 from ..text import clean
@@ -26,6 +27,7 @@ from .errors import (
     TrackerLimitError,
     TrackerOfflineError,
 )
+from .inflight import Flight, settle
 from .issue import FIELDS, Issue
 from .journal import Alone
 from .labels import group_of, in_step
@@ -208,10 +210,12 @@ def _remotely(
         first, current = work.bring_to(goal)
     except Conflicting as conflict:
         left = work.undo()
+        work.flight.end()
         _closed(end, bool(left))
         raise _conflict(number, goal, conflict.names, desk.tracker.get(number), left, conflict.theirs) from None
     except RollcageError as error:
         left = work.undo()
+        work.flight.end()
         _closed(end, bool(left))
         if not work.sent and isinstance(error, _PLAIN):
             raise
@@ -234,6 +238,7 @@ def _remotely(
     with desk.records.transaction():
         _record(desk, goal, first, current, holds.token(f"issue/{number}"))
         end(False)
+        work.flight.end()
     return UpdateResult(current, updated=True, attempt=work.attempt)
 
 
@@ -256,6 +261,7 @@ class _Work:
         self.sent = False
         self.done: list[str] = []
         """What was sent, for people."""
+        self.flight = Flight(desk, number, holds)
         self._inverses: list[Inverse] = []
 
     def bring_to(self, goal: Goal) -> tuple[Issue, Issue]:
@@ -276,14 +282,17 @@ class _Work:
             check_scope(self._desk, goal.what, current, change)
             with ExitStack() as turn:
                 self._book(change, turn)
-                self._note(inverse_of(current, change))
-                self.attempt += 1
-                doubt, after = self._write(current, change)
-                if change.body is not None and not self._look_who_else_wrote(
-                    current.body, change.body, goal, is_there=after is not None
-                ):
-                    after = None
+                inverse = inverse_of(current, change)
+                with self.flight.sending(inverse, partial(self._note, inverse)):
+                    self.attempt += 1
+                    doubt, after = self._write(current, change)
+                    if change.body is not None and not self._look_who_else_wrote(
+                        current.body, change.body, goal, is_there=after is not None
+                    ):
+                        after = None
             current = self._get() if after is None else after
+            if doubt is not None:
+                current = self._settled(goal, current)
         return first, current
 
     def _get(self) -> Issue:
@@ -291,6 +300,13 @@ class _Work:
             return self._desk.tracker.get(self._number)
 
         return in_turn(self._desk, self._holds, get) if self.sent or self._under_way else get()
+
+    def _settled(self, goal: Goal, current: Issue) -> Issue:
+        """Wait until what was sent without an answer is there, or can come no more: else it came over later writes."""
+        if not goal.plan(current, written=True):
+            self.flight.left_open(landed=True)
+        settle(self._desk, [f"issue/{self._number}"], self._holds)
+        return self._get()
 
     def _book(self, change: Change, turn: ExitStack) -> None:
         """Book all that the change takes, so that our own limits do not break it off in its middle."""
@@ -323,11 +339,14 @@ class _Work:
             try:
                 after = answered(after, step.do(self._desk.tracker))
             except OutcomeUnknownError as error:
+                self.flight.sent(lost=True)
                 self.sent = True
                 self.done.append(step.says)
                 return error, None
+            self.flight.sent()
             self.sent = True
             self.done.append(step.says)
+        self._holds.renew()  # who lost it while the request was under way was late, and must not say that it is done
         return None, after
 
     def _look_who_else_wrote(self, before: str, ours: str, goal: Goal, *, is_there: bool) -> bool:
