@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from .entries import Entry, changes
@@ -16,24 +16,12 @@ from .objects import read_blobs
 from .paths import shown
 from .token_merge import lines
 from .tree_edits import edited_tree, write_blobs
-from .ways import Series, Way, read_series
+from .ways import Series, Way
 
 MOST_PLACES = 200
 """Where more files changed since, copies are not looked for."""
 _COPY = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^"@])*@.*', re.DOTALL)
 """A part's name with ``@`` outside of quotes."""
-
-
-def copies_of(
-    mirror: Mirror, head: str, targets: Sequence[str], tree: str, *, parents: Mapping[str, str] | None = None
-) -> list[Part]:
-    """Return where hunks of the targets are still in ``tree``, which takes them back where they were made.
-
-    They were moved or copied into files that changed since, and the merge that takes them back there is clean. Raises
-    GitError, StoreError.
-    """
-    series = read_series(mirror, head, targets, parents=parents)
-    return [copy.part for copy in find_copies(mirror, series, tree)]
 
 
 def is_copy(name: str) -> bool:
@@ -59,7 +47,11 @@ class Copy:
 
 
 def find_copies(mirror: Mirror, series: Series, tree: str) -> list[Copy]:
-    """Return what `copies_of` tells, with what it takes to take it back. Raises GitError, StoreError."""
+    """Return where hunks of the series are still in ``tree``, which takes them back where they were made.
+
+    They were moved or copied into files that changed since, and the merge that takes them back there is clean. Raises
+    GitError, StoreError.
+    """
     found: list[Copy] = []
     for step, files in read_changes(mirror, series):
         hunks = [(file, hunk) for file in files for hunk in file.hunks if _telling(hunk.gone)]

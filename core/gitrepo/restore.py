@@ -1,11 +1,7 @@
-"""The way back from a snapshot: uncommitted files are written again where nobody worked on them since.
-
-`export_manifest` puts what a snapshot holds, with checksums, beside the other files of its folder.
-"""
+"""The way back from a snapshot: uncommitted files are written again where nobody worked on them since."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import uuid
 from collections.abc import Mapping, Sequence
@@ -17,16 +13,13 @@ from typing import Any
 from ..errors import GitError
 from ..text import clean
 from .content import CHUNK, ChangedWhileReadError, Reader
-from .edits import edit_from_json
 from .mirror import Mirror
 from .paths import raw, shown
-from .vault import MANIFEST, Vault, read_manifest
+from .vault import Vault, read_manifest
 from .working_files import DIRECTORY, OTHER, kind, place, remove, write
 
 BEFORE = "refs/rollcage/before"
 """Below it the mirror keeps what files were before they were restored."""
-
-CHECKSUMS = "SHA256SUMS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +38,10 @@ def restore_files(
 ) -> Restored:
     """Give the uncommitted files of ``worktree`` the bytes and modes that the snapshot has for them.
 
-    ``left`` says what rollcage itself left at a path: the blob id of its raw bytes, or None for nothing there
-    (`left_by` tells it from the records of a publication). A file that is neither that nor what the snapshot has is
-    somebody's newer work, and is skipped. What the others were is kept in the mirror under ``name`` before anything is
-    written; each is replaced in one move. Killed, it can be called again, with another name. The index is not touched.
+    ``left`` says what rollcage itself left at a path: the blob id of its raw bytes, or None for nothing there. A file
+    that is neither that nor what the snapshot has is somebody's newer work, and is skipped. What the others were is
+    kept in the mirror under ``name`` before anything is written; each is replaced in one move. Killed, it can be called
+    again, with another name. The index is not touched.
     Raises GitError if the snapshot has no such working tree, StoreError or OSError if something cannot be written.
     """
     files = _files(mirror, snapshot_commit, worktree)
@@ -70,34 +63,6 @@ def restore_files(
     restored = [file["path"] for file in unchanged]
     skipped += [file["path"] for file in todo if file not in unchanged]  # saved in this very moment
     return Restored(tuple(restored), tuple(skipped), before)
-
-
-def left_by(records: Sequence[tuple[str, Mapping[str, object]]], worktree: str) -> dict[str, str | None]:
-    """Return what a publication left of the local work in a working tree, for `restore_files`; from its records."""
-    found: dict[str, str | None] = {}
-    for name, data in records:
-        edits = data.get("edits")
-        listed = edits.get(worktree, ()) if name == "edits" and isinstance(edits, Mapping) else ()
-        for value in listed:
-            edit = edit_from_json(value)
-            found[shown(edit.path)] = edit.file_after.oid if edit.file_after else None
-    return found
-
-
-def export_manifest(mirror: Mirror, snapshot_commit: str, folder: Path) -> Path:
-    """Write ``manifest.json`` into ``folder``, and ``SHA256SUMS`` of it and all other files there; return the former.
-
-    The manifest names each kept file with its blob in the mirror and its own SHA-256. ``sha256sum -c SHA256SUMS``
-    checks the folder. Durable; call it last, when the other files are there. Raises GitError, OSError.
-    """
-    content = mirror.git.run("cat-file", "blob", f"{snapshot_commit}:{MANIFEST}").out
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    manifest = folder / MANIFEST
-    write(folder, MANIFEST.encode(), [content], "100644", f".{MANIFEST}.new")
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink()]
-    lines = [_checksum_line(file, folder) for file in files if file.name != CHECKSUMS]
-    write(folder, CHECKSUMS.encode(), lines, "100644", f".{CHECKSUMS}.new")
-    return manifest
 
 
 def _files(mirror: Mirror, snapshot_commit: str, worktree: Path) -> list[dict[str, Any]]:
@@ -167,14 +132,3 @@ def _put(mirror: Mirror, worktree: Path, file: Mapping[str, Any]) -> None:
     finally:
         process.kill()
         process.communicate()
-
-
-def _checksum_line(file: Path, folder: Path) -> bytes:
-    """Return a line as sha256sum(1) writes it, with its escapes for odd names."""
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while piece := stream.read(CHUNK):
-            digest.update(piece)
-    name = os.fsencode(file.relative_to(folder))
-    escaped = name.replace(b"\\", b"\\\\").replace(b"\n", b"\\n").replace(b"\r", b"\\r")
-    return (b"\\" if escaped != name else b"") + digest.hexdigest().encode() + b"  " + escaped + b"\n"

@@ -7,9 +7,6 @@ Pure. Whoever compares errors compares their templates: ``cannot reach 10.0.0.7:
 from __future__ import annotations
 
 import re
-from dataclasses import replace
-
-from ..model import Signal, SignalKind
 
 # The order counts: what contains others (a URL has a host, a path and numbers) goes first. No mark holds what a later
 # rule, or a second pass, would match.
@@ -71,10 +68,3 @@ def template(text: str, *, limit: int = 300) -> str:
             masked = pattern.sub(mark, masked)
         masked = " ".join(masked.split())[:limit]
     return masked
-
-
-def with_template(signal: Signal) -> Signal:
-    """Return an ``error`` signal with ``attrs["template"]``; one that has it, or is of another kind, as it is."""
-    if signal.kind is not SignalKind.ERROR or signal.attrs.get("template"):
-        return signal
-    return replace(signal, attrs={**signal.attrs, "template": template(signal.text or signal.name)})

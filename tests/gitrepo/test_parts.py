@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from rollcage.core.gitrepo.copies import copies_of
+from rollcage.core.gitrepo.copies import find_copies
 from rollcage.core.gitrepo.finely import rehearse_finely
 from rollcage.core.gitrepo.mirror import Mirror
 from rollcage.core.gitrepo.parts import Part, PartKind, parts_of, pieces_of, tree_taking_back
 from rollcage.core.gitrepo.rehearse import lines_lost, lost_lines, rehearse_series
+from rollcage.core.gitrepo.ways import read_series
 from tests.conftest import git
 from tests.gitrepo.conftest import commit
 from tests.gitrepo.test_rehearse import files_in, head_of, tree_of
@@ -309,7 +310,7 @@ def test_a_hunk_is_taken_back_where_it_was_moved_or_copied_to(repository: Path, 
     )
     whole = rehearse_finely(mirror, head, [target])
     tree = whole.tree or tree_of(repository)
-    found = [part.name for part in copies_of(mirror, head, [target], tree)]
+    found = [copy.part.name for copy in find_copies(mirror, read_series(mirror, head, [target]), tree)]
     assert found == ['calc.py#1@"copy @.py"', "calc.py#1@other.py"]
     one = tree_taking_back(mirror, head, [target], found[1:])
     assert texts(mirror, one.reversal.tree)["other.py"].startswith(DIV + "\n\n" + ADD)

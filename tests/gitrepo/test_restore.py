@@ -10,13 +10,13 @@ import pytest
 
 from rollcage.core.errors import GitError
 from rollcage.core.gitrepo.mirror import Mirror
-from rollcage.core.gitrepo.restore import left_by, restore_files
+from rollcage.core.gitrepo.restore import restore_files
 from rollcage.core.gitrepo.snapshot import take
 from rollcage.core.gitrepo.vault import read_manifest
 from rollcage.core.gitrepo.working_files import blob_id
 from tests.conftest import git
 from tests.gitrepo.conftest import commit, mirror_of
-from tests.gitrepo.worlds import LINES, edited, files_of, status, world, write
+from tests.gitrepo.worlds import files_of, write
 
 AT = datetime(2026, 11, 20, 14, 2, 10, tzinfo=UTC)
 
@@ -95,17 +95,3 @@ def test_another_working_tree_is_an_error(repository: Path, mirror: Mirror) -> N
     snapshot = snapped(mirror)
     with pytest.raises(GitError, match="has no working tree"):
         restore_files(mirror, snapshot, repository / "no", {}, "back", AT)
-
-
-def test_what_a_publication_left_is_known_from_its_records(tmp_path: Path) -> None:
-    bad = edited(LINES, 3, "the fault")
-    here = world(tmp_path, {"calc": bad, "plain": bad}, {"calc": LINES, "plain": LINES})
-    write(here.top, {"calc": edited(bad, 15, "mine"), "note": "n"})
-    snapshot = take(here.repository, here.mirror, "then", AT).commit
-    publication = here.publish()
-    told = left_by(here.records, publication.worktrees[0])
-    assert told == {"calc": oid(edited(LINES, 15, "mine").encode())}
-    done = restore_files(here.mirror, snapshot, here.top, told, "back", AT)
-    assert done.restored == ("calc",)
-    assert (here.top / "calc").read_text() == edited(bad, 15, "mine")
-    assert status(here.top) == " M calc\n?? note"

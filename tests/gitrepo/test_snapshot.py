@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import resource
 import shutil
@@ -19,7 +18,6 @@ from rollcage.core.errors import GitError, StoreError
 from rollcage.core.gitrepo.content import ChangedWhileReadError, Reader
 from rollcage.core.gitrepo.mirror import Mirror
 from rollcage.core.gitrepo.paths import shown
-from rollcage.core.gitrepo.restore import export_manifest
 from rollcage.core.gitrepo.snapshot import GitSnapshot, take, verify
 from rollcage.core.gitrepo.vault import read_manifest
 from rollcage.core.gitrepo.working_files import blob_id
@@ -349,25 +347,6 @@ def test_a_large_file_does_not_pass_through_memory(repository: Path, mirror: Mir
     assert file["size"] == size
     assert file["oid"] == blob_id(data, "sha1")
     assert file["sha256"] == hashlib.sha256(data).hexdigest()
-
-
-def test_the_manifest_and_its_checksums_go_into_a_folder(repository: Path, mirror: Mirror, tmp_path: Path) -> None:
-    write(repository, {"README": "dirty"})
-    snapshot = snap(mirror)
-    folder = tmp_path / "emergency_snapshots" / "20261120T140210Z"
-    folder.mkdir(parents=True)
-    (folder / "app.db").write_bytes(b"a database")
-    (folder / "odd\nname").write_bytes(b"x")
-    manifest = export_manifest(mirror, snapshot.commit, folder)
-    assert (
-        json.loads(manifest.read_text())["worktrees"][0]["files"][0]["sha256"] == hashlib.sha256(b"dirty").hexdigest()
-    )
-    checked = subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=folder, check=True, capture_output=True)
-    assert checked.stdout.count(b": OK") == 3
-    export_manifest(mirror, snapshot.commit, folder)
-    (folder / "app.db").write_bytes(b"damaged")
-    checked = subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=folder, check=False, capture_output=True)
-    assert checked.returncode != 0
 
 
 def test_it_asks_git_as_often_for_many_files_as_for_few(

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rollcage.core.model import Signal, SignalKind
-from rollcage.core.observe.templates import looks_like_error, template, with_template
+from rollcage.core.observe.templates import looks_like_error, template
 
 
 @pytest.mark.parametrize(
@@ -103,12 +100,3 @@ def test_lines_that_report_errors(line: str) -> None:
 )
 def test_lines_that_only_talk_of_errors(line: str) -> None:
     assert not looks_like_error(line)
-
-
-def test_an_error_that_an_agent_reported_gets_its_template() -> None:
-    at = datetime(2026, 11, 20, tzinfo=UTC)
-    error = Signal(at, "ann", SignalKind.ERROR, "error", text="row 17")
-    assert with_template(error).attrs == {"template": "row <n>"}
-    assert with_template(with_template(error)) == with_template(error)
-    message = Signal(at, "ann", SignalKind.MESSAGE, "message", text="row 17")
-    assert with_template(message) is message
