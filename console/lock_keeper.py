@@ -29,6 +29,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
+from ..core.clock import SystemClock
 from ..core.errors import RollcageError, StoreError
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ LOOK = 0.5
 """Seconds between two looks whether it is still held: a release or a break is noticed within that."""
 GRACE = 5.0
 """Seconds at most from SIGTERM to SIGKILL where a group of processes is stopped."""
+_boot = SystemClock().boot
 _POLL = 0.03
 """Seconds between two looks at a process, where the system cannot wake us at its end."""
 
@@ -400,7 +402,3 @@ def _works(group: int) -> bool:
         if int(its_group) == group and state not in {b"Z", b"X"}:
             return True
     return not processes
-
-
-def _boot() -> float:
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))

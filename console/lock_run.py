@@ -23,16 +23,17 @@ import os
 import select
 import signal
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import NoReturn
 
+from ..core.clock import SystemClock
 from ..core.errors import ExitCode, LeaseError, RollcageError
 from ..core.fleet.wakeup import Wakeup
 from .lock_keeper import Line, flush, grace, stop_group
 
 _PASSED_ON = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
+_boot = SystemClock().boot
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -273,7 +274,3 @@ class _ignoring_ttou:  # noqa: N801 - used as a with statement only
 
     def __exit__(self, *raised: object) -> None:
         signal.signal(signal.SIGTTOU, self._before)
-
-
-def _boot() -> float:
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))

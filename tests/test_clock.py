@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 import threading
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -80,3 +83,15 @@ def test_the_manual_clock_is_a_clock_whose_waits_cost_nothing() -> None:
     before = as_clock.now()
     assert as_clock.wait(event, 3_600) is False
     assert as_clock.now() - before == timedelta(hours=1)
+
+
+def test_a_container_with_a_clock_of_its_own_has_the_same_time_since_the_boot() -> None:
+    apart = ["unshare", "--time", "--boottime", "3600", "--monotonic", "3600", "--fork"]
+    if shutil.which("unshare") is None or subprocess.run([*apart, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("no time namespace can be made here")
+    told = "import time; from rollcage.core.clock import SystemClock; print(time.monotonic(), SystemClock().boot())"
+    before = SystemClock().boot()
+    out = subprocess.run([*apart, sys.executable, "-c", told], check=True, capture_output=True, text=True).stdout
+    other, boot = map(float, out.split())
+    assert other > before + 3000, "it is another clock"
+    assert before < boot < SystemClock().boot()
