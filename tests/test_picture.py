@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
@@ -27,7 +27,7 @@ from rollcage.core.picture import EVENTS, LOCKS_AGAIN_S, SPARK, Picture
 from rollcage.core.progress import save_activity, save_level, save_warnings
 from tests.conftest import ManualClock
 from tests.coordination.redis_server import redis_server
-from tests.loop import Shop
+from tests.loop import Shop, Stages
 from tests.test_respond import Room
 
 
@@ -53,14 +53,24 @@ def set_state(shop: Shop, name: str, state: IncidentState) -> None:
     shop.services.store.save_incident(replace(incident, state=state))
 
 
-@pytest.fixture
-def wall(shop: Shop) -> Wall:
-    """Return the picture of a shop whose fault waits for a human."""
+def waits(shop: Shop) -> None:
+    """Let an incident of an agent wait for a human."""
     shop.mark_good()
     shop.break_it()
     shop.incident(shop.finding(agent="executor"))
     assert Room(shop, Level.PROPOSE).responder.handle("inc-1").state is IncidentState.WAITING
-    return Wall(shop)
+
+
+@pytest.fixture
+def waiting(stages: Stages) -> Iterator[Shop]:
+    with stages.at(waits) as shop:
+        yield shop
+
+
+@pytest.fixture
+def wall(waiting: Shop) -> Wall:
+    """Return the picture of a shop whose fault waits for a human."""
+    return Wall(waiting)
 
 
 def test_a_board_has_all_that_is_known_of_an_incident(wall: Wall) -> None:
@@ -84,7 +94,8 @@ def test_two_reads_without_a_change_are_equal_and_share_what_they_show(wall: Wal
     assert first == wall.fresh()
 
 
-def test_whatever_changes_is_seen_and_is_the_same_as_in_a_new_console(shop: Shop, wall: Wall) -> None:
+def test_whatever_changes_is_seen_and_is_the_same_as_in_a_new_console(waiting: Shop, wall: Wall) -> None:
+    shop = waiting
     """Each change in turn: what is kept from the read before must never hide one."""
     store, before = wall.context.store, wall.read()
     diagnosis = store.diagnosis("inc-1")

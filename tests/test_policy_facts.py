@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 
@@ -22,8 +23,8 @@ from rollcage.core.model import (
 )
 from rollcage.core.policy_facts import KILL_SWITCH, confirmed, policy_facts, policy_verdict
 from tests.conftest import git
-from tests.loop import BAD, CHECK, GOOD, Shop
-from tests.test_respond import Room
+from tests.loop import BAD, CHECK, GOOD, Shop, Stages
+from tests.test_respond import Room, waits
 
 
 class Case:
@@ -31,11 +32,7 @@ class Case:
 
     def __init__(self, shop: Shop) -> None:
         self.shop = shop
-        shop.mark_good()
-        shop.break_it()
-        shop.incident()
         self.room = Room(shop, Level.PROPOSE)
-        self.room.responder.handle("inc-1")
         self.option, self.plan = self.room.best()
 
     @property
@@ -69,8 +66,9 @@ class Case:
 
 
 @pytest.fixture
-def case(shop: Shop) -> Case:
-    return Case(shop)
+def case(stages: Stages) -> Iterator[Case]:
+    with stages.at(waits) as shop:
+        yield Case(shop)
 
 
 def test_a_plain_case_may_be_carried_out_alone(case: Case) -> None:
