@@ -29,6 +29,7 @@ from .fleet.runs import Run, current_runs
 from .fleet.start import start_agent
 from .issues.courier import Courier
 from .issues.desk import Desk, open_desk
+from .issues.label_keeper import LabelKeeper
 from .issues.sender import Sender
 from .model import EVERYBODY, Commit, IncidentState, RollbackState, Signal
 from .obey import Obeyer
@@ -55,6 +56,7 @@ LEARN_EVERY_S = 60.0
 UNTANGLE_EVERY_S = 1.0
 NOTIFY_EVERY_S = 2.0
 SEND_EVERY_S = 5.0
+LABELS_EVERY_S = 5.0
 ISSUES_EVERY_S = 1.0
 LEAVE_S = 10.0
 """So long the threads that only look may take to end; who leads no longer does not wait for one that hangs."""
@@ -84,6 +86,7 @@ class Engine:
         top = services.repository.top if self.level is not Level.WATCH else None
         self._courier = Courier(services.settings, services.paths, services.store, services.clock, top)
         self._sender = Sender(self._desk, services.paths, services.store, services.clock)
+        self._labels = LabelKeeper(self._desk, services.paths, services.store, services.clock)
         self._rounds = Rounds(services.store, services.clock, self._leave)
         self._issues: IssueWatch | None = None
         self._threads: dict[str, threading.Thread] = {}
@@ -246,7 +249,7 @@ class Engine:
             ("learn", self._learn, LEARN_EVERY_S),
             ("untangle", self._untangler.look, UNTANGLE_EVERY_S),
             ("notify", self._courier.look, NOTIFY_EVERY_S),
-            *([("send", self._sender.look, SEND_EVERY_S)] if self.level is not Level.WATCH else []),
+            *(self._writing() if self.level is not Level.WATCH else []),
             ("guard", self._guard, DETECT_EVERY_S),
             ("respond", self._respond, DETECT_EVERY_S),
         ]
@@ -292,6 +295,10 @@ class Engine:
         return ended
 
     # -- the rounds of the threads
+
+    def _writing(self) -> list[tuple[str, Callable[[], object], float]]:
+        """Return the rounds that write to Issues."""
+        return [("send", self._sender.look, SEND_EVERY_S), ("labels", self._labels.look, LABELS_EVERY_S)]
 
     def _desk(self) -> Desk:
         services = self._services

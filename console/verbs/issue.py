@@ -163,8 +163,11 @@ def batch(context: Context, file: str, as_json: bool) -> int:
 @json_option()
 @click.pass_obj
 def synchronise(context: Context, keep: str | None, operation: str | None, as_json: bool) -> int:
-    """Send what waits for the tracker; show what went, what waits, and what is in conflict."""
+    """Send what waits for the tracker, and keep labels in step; show what went, what waits, and what is in conflict."""
     from ...core.issues import sync
+    from ...core.issues.errors import TrackerError
+    from ...core.issues.label_keeper import told
+    from ...core.issues.label_sync import Synced, sync_labels
     from ..who import operator_name, refuse_agents
 
     if (keep is None) != (operation is None):
@@ -177,6 +180,12 @@ def synchronise(context: Context, keep: str | None, operation: str | None, as_js
         settled = sync.settle(desk, operation, ours=keep == "ours", by=operator_name())
         dropped = () if keep == "ours" else (settled,)
     came = sync.replay(desk)
+    synced: Synced | None = None
+    if desk.scope is None and not came.problem:  # an agent may not write to all Issues
+        try:
+            synced = sync_labels(desk)
+        except TrackerError as problem:
+            say(f"labels were not looked at: {problem}")
     rows = sorted([*came.sent, *came.left, *dropped], key=lambda each: each.seq)
     write_list(
         rows,
@@ -197,6 +206,8 @@ def synchronise(context: Context, keep: str | None, operation: str | None, as_js
     )
     if came.problem:
         say(f"not all could be sent: {came.problem}")
+    for body in () if synced is None else told(synced):
+        say(f"Issue {body['number']}: {body['change']}")
     conflicts = [each.id for each in came.left if each.state == "conflict"]
     if conflicts:
         say(f"in conflict: {', '.join(conflicts)}; rollcage issue sync --keep ours|theirs OPERATION settles one")

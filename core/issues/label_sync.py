@@ -48,9 +48,19 @@ def sync_labels(desk: Desk) -> Synced:
     for label in STATUS:
         if label not in (DONE, FAILED):  # what a closed one cannot have
             wrong += [issue.number for issue in desk.tracker.issues(state="closed", labels=(label,))]
+    repairs, skipped = repair_issues(desk, wrong)
+    twins = () if desk.is_local else tuple(heal_twins(desk))
+    return Synced(looked_at, repairs, define_labels(desk, used.values()), skipped, twins)
+
+
+def repair_issues(desk: Desk, numbers: Iterable[int]) -> tuple[tuple[Repair, ...], tuple[int, ...]]:
+    """Put the labels of these Issues right, each under its lease; return what was done, and those that wait.
+
+    Raises as `sync_labels` does.
+    """
     repairs: list[Repair] = []
     skipped: list[int] = []
-    for number in dict.fromkeys(wrong):
+    for number in dict.fromkeys(numbers):
         goal = _InStep(desk)
         try:
             change_issue(desk, number, goal, wait=0)
@@ -59,8 +69,7 @@ def sync_labels(desk: Desk) -> Synced:
         else:
             if goal.made:
                 repairs.append(Repair(number, goal.made.add_labels, goal.made.remove_labels))
-    twins = () if desk.is_local else tuple(heal_twins(desk))
-    return Synced(looked_at, tuple(repairs), define_labels(desk, used.values()), tuple(skipped), twins)
+    return tuple(repairs), tuple(skipped)
 
 
 def define_labels(desk: Desk, used: Iterable[str] = ()) -> tuple[str, ...]:
