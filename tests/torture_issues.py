@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -38,6 +39,7 @@ def main() -> int:
     parser.add_argument("--only", choices=("local", "github"), help="on this tracker only")
     parser.add_argument("--storms", type=int, default=10_000, help="so many storms at most: 1 repeats one by its seed")
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # and clear away on the way
     trackers = [asked.only] if asked.only else ["local", "github"]
     if "github" in trackers and (why := emulate.missing()):
         print(f"github: left out: {why}", flush=True)

@@ -11,9 +11,12 @@ loses answers or all of its data; their histories are held against what a lock p
 from __future__ import annotations
 
 import argparse
+import ctypes
+import multiprocessing
 import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -49,15 +52,49 @@ def kept(kind: str) -> Iterator[tuple[Keeper, Path]]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextmanager
+def pool_of(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Give a pool whose workers end, and clear away what they made, when this process is interrupted or killed."""
+    pool = ProcessPoolExecutor(workers, initializer=_be_worker)
+    try:
+        yield pool
+    except BaseException:
+        for worker in multiprocessing.active_children():
+            worker.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def end_in_order() -> None:
+    """Let a signal to end be an exception: what is under way is cleared away."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+
+
+def _be_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the one who waits for us
+    end_in_order()
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: when our parent is killed
+
+
+@contextmanager
+def _ended_for_good() -> Iterator[None]:
+    """In a worker: let it end here; its pool would let it go on with the next."""
+    try:
+        yield
+    except SystemExit:
+        os._exit(1)
+
+
 def some_trials(kind: str, first: int, count: int) -> Counts:
-    """Run the trials of so many seeds."""
-    with kept(kind) as (keeper, _):
+    """Run the trials of so many seeds, in a worker."""
+    with _ended_for_good(), kept(kind) as (keeper, _):
         return trials(keeper.leases, range(first, first + count))
 
 
 def one_campaign(kind: str, seed: int) -> tuple[int, list[str]]:
-    """Run one campaign; return how many leases were had, and what was wrong."""
-    with kept(kind) as (keeper, folder):
+    """Run one campaign, in a worker; return how many leases were had, and what was wrong."""
+    with _ended_for_good(), kept(kind) as (keeper, folder):
         befalls = ["kill", "pause", *keeper.faults()]
         plan = campaign.entangled(keeper, folder, seed, SECONDS) if seed % 2 else None
         ended = campaign.run(keeper, folder, seed, seconds=SECONDS, befalls=befalls, plan=plan)
@@ -68,7 +105,7 @@ def one_campaign(kind: str, seed: int) -> tuple[int, list[str]]:
 def all_trials(kind: str, first: int, count: int, workers: int) -> Counts:
     """Run ``count`` trials in ``workers`` processes; tell how it goes."""
     begun, counts, told = time.monotonic(), Counts(), 0
-    with ProcessPoolExecutor(workers) as pool:
+    with pool_of(workers) as pool:
         chunks = [
             pool.submit(some_trials, kind, first + done, min(CHUNK, count - done)) for done in range(0, count, CHUNK)
         ]
@@ -95,11 +132,13 @@ def _told(counts: Counts) -> str:
 def all_campaigns(kind: str, first: int, count: int) -> int:
     """Run ``count`` campaigns, one after the other, each of several processes; return how many were bad."""
     bad = had = 0
-    for seed in range(first, first + count):
-        leases, wrong = one_campaign(kind, seed)
-        had += leases
-        bad += bool(wrong)
-        print(f"{kind}: campaign {seed}: {leases:,} leases, {len(wrong)} faults", *wrong[:10], sep="\n  ", flush=True)
+    with pool_of(1) as pool:
+        for seed in range(first, first + count):
+            leases, wrong = pool.submit(one_campaign, kind, seed).result()
+            had += leases
+            bad += bool(wrong)
+            told = f"{kind}: campaign {seed}: {leases:,} leases, {len(wrong)} faults"
+            print(told, *wrong[:10], sep="\n  ", flush=True)
     print(f"{kind}: {count} campaigns with faults, {had:,} leases, {bad} campaigns bad", flush=True)
     return bad
 
@@ -113,6 +152,7 @@ def main() -> int:
     parser.add_argument("--backend", choices=(*KEEPERS, "both"), default="both")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     asked = parser.parse_args()
+    end_in_order()
     seed = random.SystemRandom().randrange(10**9) if asked.seed is None else asked.seed
     print(f"seed {seed}", flush=True)
     bad = 0

@@ -192,7 +192,7 @@ class Counts:
     passes: int = 0
     """Ended by letting someone pass."""
     slowest: float = 0.0
-    """Seconds from a circle's closing to its end, at most."""
+    """Seconds from a circle's closing to its end, at most; where no lease lapsed meanwhile."""
     endless: list[str] = field(default_factory=list)
     victims: list[str] = field(default_factory=list)
     grants: list[str] = field(default_factory=list)
@@ -330,9 +330,11 @@ class Trial:
                 while self._answer(timeout=0):
                     pass
                 return
+            # What has lapsed meanwhile is in the table still: then it may be no circle that ends.
+            certain = stuck and not self._lapsing
             if self._answer(timeout=0.25):
                 must = False
-                if stuck:
+                if certain:
                     self._counts.slowest = max(self._counts.slowest, now() - begun)
                 begun = now()
             elif now() > begun + BOUND:
