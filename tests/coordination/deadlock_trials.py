@@ -389,12 +389,21 @@ class Trial:
             self._tangled[session] = now()
 
     def _stuck(self) -> set[str]:
-        """Return who is stuck for good, and remember how it was: the refusal may come when someone has given up."""
+        """Return who is stuck for good, and remember how it was: the refusal may come when someone has given up.
+
+        A lease whose time is up keeps nobody stuck, though it is in the table until another has its lock.
+        """
         stuck = stuck_for_good(self.table)
         for session in stuck:
             pictures = self._pictures.setdefault(session, [])
             if not pictures or pictures[-1] != self.table:
                 pictures.append(deepcopy(self.table))
+        lapsed = [one for one, ends in self._lapsing.items() if ends <= now()]
+        if stuck and lapsed:  # whoever waits for those may go on; to be refused is right only for who asked before
+            living = deepcopy(self.table)
+            for session, name in lapsed:
+                living.give(session, name)
+            return stuck & stuck_for_good(living)
         return stuck
 
     def _check_victim(self, session: str, error: DeadlockError, pictures: list[Table]) -> None:

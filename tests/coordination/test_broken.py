@@ -10,6 +10,7 @@ from rollcage.core.coordination import waiting_line
 from rollcage.core.coordination.leases import Waiting, WaitLog
 from tests.coordination import deadlock_trials, guarded, intervals, linearizable
 from tests.coordination.campaign import LOCKS, Ended, run
+from tests.coordination.history import now
 from tests.coordination.keepers import Embedded
 from tests.coordination.workload import Plan
 
@@ -67,3 +68,23 @@ class TestJudgeOfWaits:
         monkeypatch.setattr(waiting_line, "may_pass", may_pass)
         counts = deadlock_trials.trials(Embedded(str(tmp_path)).leases, range(SEED, SEED + 120))
         assert any("out of turn" in fault for fault in counts.grants)
+
+    def test_but_nobody_is_blamed_for_a_lease_whose_time_is_up(self, tmp_path: Path) -> None:
+        """Found by seed 3011730: the table still had it, since its lock was nobody's after."""
+        leases = Embedded(str(tmp_path)).leases()
+        sessions = deadlock_trials.Sessions(leases, most=4)
+        try:
+            trial = deadlock_trials.Trial(sessions, SEED, deadlock_trials.Counts())
+            trial.table = deadlock_trials.Table(
+                {"a": 3, "b": 2},
+                {"a": {"s2": 1, "s3": 1}, "b": {"s0": 2}},
+                {"a": [("s0", 3)], "b": [("s3", 2)]},
+            )
+            assert trial._stuck() == {"s0", "s3"}
+            trial._lapsing["s3", "a"] = now() + 100
+            assert trial._stuck() == {"s0", "s3"}
+            trial._lapsing["s3", "a"] = now()
+            assert trial._stuck() == set()
+        finally:
+            leases.close()
+            sessions.close()
