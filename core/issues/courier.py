@@ -109,7 +109,8 @@ class Courier:
             rows = connection.execute(
                 "SELECT json_extract(body, '$.who'), json_extract(body, '$.what'), json_extract(body, '$.subject'),"
                 " json_extract(body, '$.why'), json_extract(body, '$.outcome') FROM audit"
-                " WHERE seq > ? AND seq <= ? AND json_extract(body, '$.outcome') IN (?, ?) ORDER BY seq",
+                " WHERE seq > ? AND seq <= ?"
+                " AND CASE WHEN json_valid(body) THEN json_extract(body, '$.outcome') END IN (?, ?) ORDER BY seq",
                 (after, last, *_FOR_PEOPLE),
             ).fetchall()
         with self._store.transaction():

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .records import Records
+from .rows import row_of, text, texts
 
 RUNNING, UNDOING, DONE, UNDONE, LEFT = "running", "undoing", "done", "undone", "left"
 """Of a batch; the last three are its ends. ``left``: something of it could not be undone and stands."""
@@ -135,8 +136,17 @@ def _text(operation: Operation) -> str:
 
 def _entry(row: tuple[Any, ...]) -> Entry:
     position, operation, state, inverse, note = row
-    name, kind, args, after = json.loads(operation)
-    return Entry(position, Operation(name, kind, args, tuple(after)), state, tuple(json.loads(inverse or "[]")), note)
+    with row_of("the journal of a batch"):
+        name, kind, args, after = json.loads(operation)
+        if kind != "create" and not isinstance(args["number"], int):
+            raise ValueError("no number of an Issue")
+        back = tuple(json.loads(inverse or "[]"))
+        for each in back:
+            if not ({"intent", "identity"} <= set(each) or {"comment", "number"} <= set(each)) and not (
+                isinstance(each["number"], int) and set(each["new"]) <= set(each["old"])
+            ):
+                raise ValueError("no way back")
+        return Entry(position, Operation(text(name), kind, args, texts(after)), state, back, note)
 
 
 class Alone:

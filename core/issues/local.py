@@ -16,8 +16,9 @@ from ..store.paths import RepositoryPaths
 from .errors import TrackerRefusedError
 from .identity import title_key
 from .issue import BodyEdit, Budget, Comment, Draft, Issue
+from .rows import row_of, text, texts
 from .schema import MIGRATIONS
-from .values import name_key
+from .values import STATES, name_key
 
 PAGE = 200
 """Issues that a listing reads at once."""
@@ -234,21 +235,25 @@ def _issue(connection: sqlite3.Connection, number: int) -> Issue:
 
 def _made(row: tuple[Any, ...]) -> Issue:
     number, title, body, state, created, updated, labels, assignees = row
-    return Issue(
-        number,
-        title,
-        body,
-        state,
-        tuple(sorted(json.loads(labels))),
-        tuple(sorted(json.loads(assignees))),
-        parse_iso(created),
-        parse_iso(updated),
-    )
+    with row_of(f"Issue {number}"):
+        if state not in STATES:
+            raise ValueError(f"its state is {state!r}")
+        return Issue(
+            number,
+            text(title),
+            text(body),
+            state,
+            tuple(sorted(texts(json.loads(labels)))),
+            tuple(sorted(texts(json.loads(assignees)))),
+            parse_iso(created),
+            parse_iso(updated),
+        )
 
 
 def _comment(row: tuple[Any, ...]) -> Comment:
     number, issue, body, author, created, updated = row
-    return Comment(number, issue, body, author, parse_iso(created), parse_iso(updated))
+    with row_of(f"comment {number}"):
+        return Comment(number, issue, text(body), text(author), parse_iso(created), parse_iso(updated))
 
 
 def _add_name(connection: sqlite3.Connection, table: str, number: int, name: str) -> bool:

@@ -21,6 +21,7 @@ from ..fleet.mailbox import post
 from ..fleet.names import name_problem
 from ..text import clean
 from .errors import TrackerError
+from .rows import row_of
 from .values import name_key
 
 if TYPE_CHECKING:
@@ -228,16 +229,19 @@ def _released_by(desk: Desk, number: int) -> list[Issue]:
 
 def _notification(row: sqlite3.Row | tuple[object, ...]) -> Notification:
     seq, agent, issue, reason, text, sender, created, state, tries, last_sent, ended = row
-    return Notification(
-        int(str(seq)),
-        str(agent),
-        int(str(issue)) if issue is not None else None,
-        str(reason),
-        str(text),
-        str(sender),
-        parse_iso(str(created)),
-        str(state),
-        int(str(tries)),
-        parse_iso(str(last_sent)) if last_sent is not None else None,
-        parse_iso(str(ended)) if ended is not None else None,
-    )
+    with row_of(f"notification {seq}"):
+        if problem := name_problem(str(agent)):  # its mailbox is a folder of that name
+            raise ValueError(problem)
+        return Notification(
+            int(str(seq)),
+            str(agent),
+            int(str(issue)) if issue is not None else None,
+            str(reason),
+            clean(str(text), limit=2_000),
+            clean(str(sender), limit=200),
+            parse_iso(str(created)),
+            str(state),
+            int(str(tries)),
+            parse_iso(str(last_sent)) if last_sent is not None else None,
+            parse_iso(str(ended)) if ended is not None else None,
+        )

@@ -21,6 +21,7 @@ from ..codec import from_json, to_json
 from ..text import clean
 from .issue import Draft, Issue, sorted_names
 from .records import Records
+from .rows import row_of, text
 from .scope import Scope
 from .values import name_key
 
@@ -175,23 +176,36 @@ def find(records: Records, operation: str) -> Waiting | None:
 
 def _read(row: Sequence[Any]) -> Waiting:
     seq, at, tracker, holder, scope, kind, args, bases, state, key, number, created, note, ours, theirs = row
-    return Waiting(
-        seq,
-        parse_iso(at),
-        tracker,
-        holder,
-        None if scope is None else from_json(Scope, scope),
-        kind,
-        json.loads(args),
-        {target: from_json(Issue, base) for target, base in json.loads(bases).items()},
-        state,
-        key,
-        number,
-        None if created is None else bool(created),
-        note,
-        None if ours is None else json.loads(ours),
-        None if theirs is None else json.loads(theirs),
-    )
+    with row_of(f"operation op-{seq}"):
+        waiting = Waiting(
+            seq,
+            parse_iso(at),
+            text(tracker),
+            text(holder),
+            None if scope is None else from_json(Scope, scope),
+            text(kind),
+            _object(args),
+            {target: from_json(Issue, base) for target, base in _object(bases).items()},
+            text(state),
+            text(key),
+            number,
+            None if created is None else bool(created),
+            text(note),
+            None if ours is None else _object(ours),
+            None if theirs is None else _object(theirs),
+        )
+        if waiting.kind not in {CREATE, UPDATE, BATCH} or not all(
+            isinstance(each, (int, str)) for each in waiting.targets
+        ):
+            raise ValueError("no operation that there is")
+        return waiting
+
+
+def _object(value: object) -> dict[str, Any]:
+    found = json.loads(text(value))
+    if not isinstance(found, dict):
+        raise ValueError("no object of fields")  # noqa: TRY004
+    return found
 
 
 # What was seen last
@@ -217,14 +231,19 @@ def last_seen(records: Records, number: int) -> Copy | None:
     """Return the Issue as it was seen last; ``None``: nobody here saw it. Raises StoreError."""
     with records.reading() as connection:
         row = connection.execute("SELECT at, body FROM last_seen WHERE number = ?", (number,)).fetchone()
-    return None if row is None else Copy(from_json(Issue, row[1]), parse_iso(row[0]))
+    return None if row is None else _copy(*row)
 
 
 def all_seen(records: Records) -> list[Copy]:
     """Return all Issues as they were seen last, newest number first. Raises StoreError."""
     with records.reading() as connection:
         rows = connection.execute("SELECT at, body FROM last_seen ORDER BY number DESC").fetchall()
-    return [Copy(from_json(Issue, body), parse_iso(at)) for at, body in rows]
+    return [_copy(*row) for row in rows]
+
+
+def _copy(at: str, body: str) -> Copy:
+    with row_of("what was seen last of an Issue"):
+        return Copy(from_json(Issue, text(body)), parse_iso(at))
 
 
 def with_updates(issue: Issue, updates: Mapping[str, Any]) -> Issue:

@@ -19,6 +19,7 @@ from ..store.connections import Connections
 from ..store.paths import RepositoryPaths
 from .issue import Draft, Issue
 from .local import open_connections
+from .rows import row_of, text, texts
 from .values import name_key
 
 VERSIONS, VERSIONS_IN_ALL = 64, 20_000
@@ -134,14 +135,15 @@ class Records(Audit):
             ).fetchone()
         if row is None:
             return None
-        title, body, state, labels, assignees = json.loads(row[0])
-        return {
-            "title": title,
-            "body": body,
-            "state": state,
-            "labels": tuple(labels),
-            "assignees": tuple(assignees),
-        }
+        with row_of(f"a version of Issue {number}"):
+            title, body, state, labels, assignees = json.loads(row[0])
+            return {
+                "title": text(title),
+                "body": text(body),
+                "state": text(state),
+                "labels": texts(labels),
+                "assignees": texts(assignees),
+            }
 
     def label_added(self, number: int, label: str) -> None:
         """Remember that rollcage added this label now: of contradictory ones the newest counts."""
@@ -222,7 +224,7 @@ _INTENT = "SELECT id, identity, draft, holder, since, state, number FROM intent"
 
 def _intent(row: tuple[Any, ...]) -> Intent:
     name, identity, draft, holder, since, state, number = row
-    title, body, labels, assignees = json.loads(draft)
-    return Intent(
-        name, identity, Draft(title, body, tuple(labels), tuple(assignees)), holder, state, parse_iso(since), number
-    )
+    with row_of(f"creation {name}"):
+        title, body, labels, assignees = json.loads(draft)
+        wanted = Draft(text(title), text(body), texts(labels), texts(assignees))
+        return Intent(text(name), text(identity), wanted, text(holder), text(state), parse_iso(since), number)
