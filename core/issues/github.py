@@ -8,6 +8,7 @@ plainly.
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -93,12 +94,26 @@ class GitHubTracker:
             parameters["since"] = github_time(since)
         wanted = {name_key(label) for label in labels}
         seen = set[int]()
-        for _, page in self.listed(parameters):
+        for page in self._pages_of(parameters):
             for issue in sorted(page, key=lambda issue: issue.number, reverse=True):
                 # While pages are read new Issues push others to the next page.
                 if issue.number not in seen and wanted <= {name_key(label) for label in issue.labels}:
                     seen.add(issue.number)
                     yield issue
+
+    def _pages_of(self, parameters: Mapping[str, str]) -> Iterator[list[Issue]]:
+        """Yield the list's pages; one of a single page that is as it was costs nothing."""
+        query = json.dumps(parameters, sort_keys=True)
+        known = None if "since" in parameters else self._kept.find_list(query)
+        for place, (answer, page) in enumerate(self.listed(parameters, known[0] if known is not None else "")):
+            if answer.status == 304 and known is not None:
+                yield known[1]
+                return
+            if not place and "since" not in parameters:
+                is_all = "link" not in answer.headers
+                if is_all or known is not None:
+                    self._kept.keep_list(query, answer.headers.get("etag", "") if is_all else "", page)
+            yield page
 
     def listed(self, parameters: Mapping[str, str], etag: str = "") -> Iterator[tuple[Answer, list[Issue]]]:
         """Yield the list's pages as they are asked for, each with its answer; a 304 to ``etag`` ends it, empty."""

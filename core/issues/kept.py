@@ -1,4 +1,4 @@
-"""What GitHub answered last of each Issue, with its ETag: a conditional read that finds nothing new costs no request.
+"""What GitHub answered last of Issues and short lists, with ETags: a conditional read that finds nothing new is free.
 
 A cache that proves itself: it is used only where the server answers 304. Beside ``state.db``; losing it costs requests.
 """
@@ -20,6 +20,8 @@ from .issue import Issue
 FILE = "kept.db"
 ROWS = 20_000
 """So many Issues are kept."""
+LISTS, LIST_SIZE = 200, 200_000
+"""So many lists are kept, of so many characters each at most."""
 _OFTEN = 256
 _NOTE = 0
 """The number of the row that says that the ETags of writes are of no use there; no Issue has it."""
@@ -31,6 +33,13 @@ _MIGRATIONS = (
         repository TEXT NOT NULL, number INTEGER NOT NULL, etag TEXT NOT NULL, of_write INTEGER NOT NULL,
         body TEXT NOT NULL,
         UNIQUE (repository, number)
+    )
+    """,
+    """
+    CREATE TABLE listed (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        repository TEXT NOT NULL, query TEXT NOT NULL, etag TEXT NOT NULL, body TEXT NOT NULL,
+        UNIQUE (repository, query)
     )
     """,
 )
@@ -72,8 +81,7 @@ class Kept:
 
     def keep(self, issue: Issue, etag: str, *, of_write: bool = False) -> None:
         """Keep what was answered."""
-        values = (issue.title, issue.body, issue.state, issue.labels, issue.assignees)
-        body = json.dumps([*values, iso(issue.created), iso(issue.updated)])
+        body = _text(issue)
         with suppress(StoreError), self._connections.transaction() as connection:
             if of_write and self._is_noted(etag):
                 etag = ""
@@ -98,6 +106,28 @@ class Kept:
                 (self._repository, _NOTE),
             )
 
+    def find_list(self, query: str) -> tuple[str, list[Issue]] | None:
+        """Return the ETag and the Issues of a list that was answered in one page."""
+        words = "SELECT etag, body FROM listed WHERE repository = ? AND query = ?"
+        with suppress(StoreError), self._connections.reading() as connection:
+            row = connection.execute(words, (self._repository, query)).fetchone()
+            return None if row is None else (row[0], [_read(each[0], each[1]) for each in json.loads(row[1])])
+        return None
+
+    def keep_list(self, query: str, etag: str, issues: list[Issue]) -> None:
+        """Keep a whole list; an empty ``etag``, or one too long: forget what was kept of it."""
+        body = json.dumps([[issue.number, _text(issue)] for issue in issues])
+        values = (self._repository, query)
+        with suppress(StoreError), self._connections.transaction() as connection:
+            if not etag or len(body) > LIST_SIZE:
+                connection.execute("DELETE FROM listed WHERE repository = ? AND query = ?", values)
+                return
+            seq = connection.execute(
+                "INSERT OR REPLACE INTO listed (repository, query, etag, body) VALUES (?, ?, ?, ?)",
+                (*values, etag, body),
+            ).lastrowid
+            connection.execute("DELETE FROM listed WHERE seq <= ?", ((seq or 0) - LISTS,))
+
     def close(self) -> None:
         """Close the file."""
         self._connections.close()
@@ -108,6 +138,11 @@ class Kept:
         query = "SELECT 1 FROM kept WHERE repository = ? AND number = ?"
         with self._connections.reading() as connection:
             return connection.execute(query, (self._repository, _NOTE)).fetchone() is not None
+
+
+def _text(issue: Issue) -> str:
+    values = (issue.title, issue.body, issue.state, issue.labels, issue.assignees)
+    return json.dumps([*values, iso(issue.created), iso(issue.updated)])
 
 
 def _read(number: int, body: str) -> Issue:

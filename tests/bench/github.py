@@ -125,7 +125,7 @@ def lives(safe: bool) -> Work:
             for old, new in zip(("", *STATUS), STATUS, strict=False):
                 yield partial(_relabel, desk, number, old, new, safe)
             yield partial(_write, desk, number, {"body": "the result"}, safe)
-            yield partial(_write, desk, number, {"state": "closed"}, safe)
+            yield partial(_close, desk, number, STATUS[-1], safe)
 
     return work
 
@@ -146,6 +146,15 @@ def _relabel(desk: Desk, number: int, old: str, new: str, safe: bool) -> None:
     desk.tracker.add_label(number, new)
     if old:
         desk.tracker.remove_label(number, old)
+
+
+def _close(desk: Desk, number: int, status: str, safe: bool) -> None:
+    """Close an Issue, its status along with it: bare the same three writes."""
+    if not safe:
+        desk.tracker.add_label(number, "status:done")
+    _write(desk, number, {"state": "closed"}, safe)
+    if not safe:
+        desk.tracker.remove_label(number, status)
 
 
 def _write(desk: Desk, number: int, fields: Mapping[str, str], safe: bool) -> None:

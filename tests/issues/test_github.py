@@ -654,6 +654,18 @@ def test_an_issue_that_nobody_changed_costs_nothing_to_read(
     other.close()
 
 
+def test_a_list_that_nobody_changed_costs_nothing(tracker: GitHubTracker, github: GitHub) -> None:
+    assert list(tracker.issues(labels=("a",))) == []
+    assert list(tracker.issues(labels=("a",))) == []
+    made = [tracker.create(Draft(title, labels=("a",))) for title in ("one", "two")]
+    for _ in range(2):
+        assert list(tracker.issues(labels=("a",))) == made[::-1]
+    github.direct("PATCH", f"/issues/{made[0].number}", {"title": "ONE"})
+    assert [issue.title for issue in tracker.issues(labels=("a",))] == ["two", "ONE"]
+    statuses = [each.answer.status for each in github.proxy.asked("GET") if each.answer]
+    assert statuses == [200, 304, 200, 304, 200]
+
+
 def test_an_issue_whose_labels_we_changed_is_read_by_graphql_which_has_its_own_limit(
     tracker: GitHubTracker, github: GitHub
 ) -> None:
