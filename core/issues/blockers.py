@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from ..errors import UsageError
 from .desk import Desk, Holds
 from .errors import IssueUpdateError, OutcomeUnknownError, TrackerError
+from .inflight import Flight, settle
 from .scope import check_write
 from .update import ATTEMPTS, BASE_DELAY
 from .values import check_number
@@ -92,15 +94,22 @@ def _write(desk: Desk, number: int, before: set[int], wanted: set[int], holds: H
 def _send(desk: Desk, number: int, there: set[int], wanted: set[int], before: set[int], holds: Holds) -> None:
     """Add and remove one by one; what neither ``wanted`` nor ``before`` has is somebody else's, and stays."""
     for blocker in sorted(wanted - there):
-        _once(desk, holds, lambda blocker=blocker: desk.tracker.add_blocker(number, blocker))  # type: ignore[misc]
+        _once(desk, number, holds, partial(desk.tracker.add_blocker, number, blocker))
     for blocker in sorted(there & (before - wanted)):
-        _once(desk, holds, lambda blocker=blocker: desk.tracker.remove_blocker(number, blocker))  # type: ignore[misc]
+        _once(desk, number, holds, partial(desk.tracker.remove_blocker, number, blocker))
 
 
-def _once(desk: Desk, holds: Holds, act: Callable[[], None]) -> None:
-    if not desk.is_local:
-        holds.renew()
-    try:
+def _once(desk: Desk, number: int, holds: Holds, act: Callable[[], None]) -> None:
+    if desk.is_local:
         act()
-    except OutcomeUnknownError:
-        return  # the next look tells
+        return
+    flight = Flight(desk, number, holds)
+    with flight.sending({"new": {}, "old": {}}):  # no values: the next look tells, once it can land no more
+        holds.renew()
+        try:
+            act()
+            flight.sent()
+        except OutcomeUnknownError:
+            flight.sent(lost=True)
+    flight.end()
+    settle(desk, [f"issue/{number}"], holds)

@@ -20,16 +20,16 @@ from datetime import timedelta
 from ..errors import LeaseError, UsageError
 from ..text import clean
 from .desk import Desk, Holds
-from .errors import IssueUpdateError, OutcomeUnknownError, TrackerError, TrackerRefusedError
+from .errors import ConcurrencyConflictError, IssueUpdateError, OutcomeUnknownError, TrackerError, TrackerRefusedError
 from .identity import SCOPES, identity, mark_of, marked, marks_of, room_for_mark, without_mark
 from .issue import Draft, Issue
 from .labels import group_of
 from .local import LocalTracker
-from .merge import Wanted, plan
+from .merge import Change, Wanted, plan
 from .notify import queue_about
 from .records import DONE, FAILED, SENT, Intent, fields_of
 from .scope import check_write, completed
-from .steps import steps
+from .steps import replace_at_once, steps
 from .values import BODY, check_draft, name_key
 
 DUPLICATE = "duplicate_exists"
@@ -312,7 +312,14 @@ def withdraw(desk: Desk, issue: Issue, why: str) -> None:
         text = without_mark(current.body) + f"\n\n{WITHDRAWN} {why}._"
         body = marked(text, mark) if mark else text
         fits = len(body) <= BODY
-        done = desk.tracker.write(issue.number, state="closed", body=body if fits else None)
+        change = Change(state="closed", body=body if fits else None)
+        if desk.is_local:
+            done = desk.tracker.write(issue.number, state=change.state, body=change.body)
+        else:
+            try:
+                done = replace_at_once(desk, current, change, holds)
+            except ConcurrencyConflictError:  # others wrote the same lines meanwhile: theirs stays, and it is closed
+                done = desk.tracker.get(issue.number)
         desk.records.wrote(
             desk.holder,
             "close issue",

@@ -259,7 +259,7 @@ def _look(desk: Desk, number: int, notes: Sequence[Note], holds: Holds) -> None:
 
 def _look_at_body(desk: Desk, note: Note, holds: Holds) -> None:
     """Put back what somebody wrote into the body between the read and the write of the note, and what is gone."""
-    from .steps import came_between, write_body
+    from .steps import came_between, replace_at_once
 
     if "body" not in note.change["new"]:
         return
@@ -277,7 +277,7 @@ def _look_at_body(desk: Desk, note: Note, holds: Holds) -> None:
         if not same_text("body", now.body, ours):
             return  # it has changed since, so that theirs cannot be put into it: a human was told
         wanted = theirs
-    write_body(desk, now, wanted, holds)
+    replace_at_once(desk, now, Change(body=wanted), holds)
     _record(desk, now, {"body": now.body}, {"body": wanted}, holds)
 
 

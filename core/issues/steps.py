@@ -162,15 +162,20 @@ def change_back(desk: Desk, inverses: Sequence[Inverse], holds: Holds) -> None:
         flight.end()
 
 
-def write_body(desk: Desk, now: Issue, body: str, holds: Holds) -> None:
-    """Replace the body of ``now``, and keep what others write into it meanwhile. Raises as `change_back` does."""
+def replace_at_once(desk: Desk, now: Issue, change: Change, holds: Holds) -> Issue:
+    """Replace texts of ``now`` by one request, and keep what others write into its body meanwhile.
+
+    Return what the request's answer told. Raises as `change_back` does.
+    """
     flight = Flight(desk, now.number, holds)
-    with flight.sending(inverse_of(now, Change(body=body))):
+    with flight.sending(inverse_of(now, change)):
         holds.renew()
-        desk.tracker.write(now.number, body=body)
+        after = desk.tracker.write(now.number, title=change.title, body=change.body, state=change.state)
         flight.sent()
-        _keep_what_came_between(desk, now, body, holds)
+        if change.body is not None:
+            _keep_what_came_between(desk, now, change.body, holds)
     flight.end()
+    return after
 
 
 def _record(desk: Desk, began: Issue, after: Issue, holds: Holds) -> None:
@@ -241,6 +246,8 @@ def _old_values(now: Issue, inverse: Inverse, settled: Container[str]) -> dict[s
         if same_text(field, there, ours):
             back[field] = old
         elif field == "body":
+            if _is_undone(there, ours, old):
+                continue
             merged = merge_lines(ours, old, there)
             if merged is None:
                 raise ConcurrencyConflictError(
@@ -251,6 +258,12 @@ def _old_values(now: Issue, inverse: Inverse, settled: Container[str]) -> dict[s
                 )
             back[field] = merged
     return back
+
+
+def _is_undone(there: str, ours: str, old: str) -> bool:
+    """Tell whether ``there`` has no line that was put in and all that were taken out: an undoing can be done again."""
+    now, new, was = set(there.split("\n")), set(ours.split("\n")), set(old.split("\n"))
+    return new != was and not (new - was) & now and was - new <= now
 
 
 def _present(there: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:

@@ -94,6 +94,9 @@ class Goal:
         """Take notice that ``ours`` was written over somebody's body, and that ``merged`` has both."""
         raise Conflicting(("body",))
 
+    def wrote_body(self, before: str, ours: str) -> None:
+        """Take notice that ``ours`` was sent to replace ``before``: from then on it is what is wanted."""
+
     def ours(self, names: tuple[str, ...]) -> dict[str, object]:
         """Return what was to be written, for people."""
         return {}
@@ -123,6 +126,10 @@ class Merging(Goal):
     def merge_body(self, ours: str, merged: str) -> None:
         self._wanted = replace(self._wanted, body=merged)
         self._base = {**(self._base or {}), "body": ours} if self._base is not None else None
+
+    def wrote_body(self, before: str, ours: str) -> None:
+        # A merge of lines is no fixed point: merged once more with what the caller saw, a line could come twice.
+        self.merge_body(before, ours)
 
     def ours(self, names: tuple[str, ...]) -> dict[str, object]:
         return {name: getattr(self._wanted, name) for name in names}
@@ -286,6 +293,8 @@ class _Work:
                 with self.flight.sending(inverse, partial(self._note, inverse)):
                     self.attempt += 1
                     doubt, after = self._write(current, change)
+                    if change.body is not None:
+                        goal.wrote_body(current.body, change.body)
                     if change.body is not None and not self._look_who_else_wrote(
                         current.body, change.body, goal, is_there=after is not None
                     ):

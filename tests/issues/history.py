@@ -73,6 +73,7 @@ def verdict(history: Sequence[Done], issues: Iterable[Truth]) -> list[str]:
     now = {issue.number: issue for issue in issues}
     return [
         *_lines(history, now),
+        *_comments(history, now),
         *_labels(history, now),
         *_counters(history, now),
         *_creations(history, now),
@@ -98,6 +99,14 @@ def _lines(history: Sequence[Done], now: Mapping[int, Truth]) -> Iterable[str]:
     for each in history:
         if each.kind == "line" and (why := _fits(each.phase, there[each.told["issue"]][each.told["text"]])):
             yield f"{each.id}: line of Issue {each.told['issue']} {why}"
+
+
+def _comments(history: Sequence[Done], now: Mapping[int, Truth]) -> Iterable[str]:
+    for each in history:
+        if each.kind == "comment":
+            count = sum(each.told["text"] in text for text in now[each.told["issue"]].comments)
+            if why := _fits(each.phase, count):
+                yield f"{each.id}: comment on Issue {each.told['issue']} {why}"
 
 
 def _labels(history: Sequence[Done], now: Mapping[int, Truth]) -> Iterable[str]:

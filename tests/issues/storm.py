@@ -24,7 +24,7 @@ from .fault_proxy import Fault, FaultProxy
 from .history import Done, Truth, overwritten, verdict
 from .nursery import Nursery
 
-MIX = {"line": 4, "label": 4, "count": 2, "create": 3, "batch": 4, "failing": 1, "stray": 2}
+MIX = {"line": 4, "label": 4, "count": 2, "create": 3, "batch": 4, "failing": 1, "stray": 2, "comment": 1}
 SETTINGS: dict[str, Any] = {"competitions": {"shop": {}, "other": {}}}
 END_S = 120.0
 
@@ -199,7 +199,7 @@ def storm(
 
 @dataclass
 class Mallory:
-    """Somebody who writes bodies whole and knows no rollcage: reads, dawdles, appends a line, writes."""
+    """Somebody who knows no rollcage: reads a body, dawdles, appends, writes it whole; puts labels on and off."""
 
     arena: Arena
     github: GitHub
@@ -208,6 +208,8 @@ class Mallory:
     pause: float = 0.02
     """Seconds between reading and writing, and between two writes, at most."""
     written: int = 0
+    labels: set[tuple[int, str]] = field(default_factory=set)
+    """Those that are on now; only Mallory writes them."""
 
     def write(self, over: threading.Event) -> None:
         """Write until ``over`` is set."""
@@ -219,12 +221,28 @@ class Mallory:
             line = f"mallory's line {self.seed}.{self.written}"
             self.github.direct("PATCH", f"/issues/{number}", {"body": f"{body}\n{line}" if body else line})
             self.written += 1
+            self._label(chance.choice(self.numbers), f"mallory:{chance.randrange(3)}")
+
+    def _label(self, number: int, name: str) -> None:
+        if (number, name) in self.labels:
+            self.github.direct("DELETE", f"/issues/{number}/labels/{name}")
+            self.labels.remove((number, name))
+        else:
+            self.github.direct("POST", f"/issues/{number}/labels", {"labels": [name]})
+            self.labels.add((number, name))
 
     def lost(self) -> list[str]:
         """Return what rollcage wrote over without telling anybody."""
         told = conflicts(self.arena)
         versions = {each: self.github.proxy.manners.bodies(self.github.repository, each) for each in self.numbers}
-        return [f"Issue {number}: {what}" for number, each in versions.items() for what in overwritten(each, told)]
+        lines = [f"Issue {number}: {what}" for number, each in versions.items() for what in overwritten(each, told)]
+        there = {
+            (each["number"], label["name"])
+            for each in self.github.issues()
+            for label in each["labels"]
+            if label["name"].startswith("mallory:")
+        }
+        return [*lines, *(f"label {name} of Issue {number} is wrong" for number, name in there ^ self.labels)]
 
 
 def conflicts(arena: Arena) -> list[str]:

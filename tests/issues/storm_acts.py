@@ -17,6 +17,7 @@ from rollcage.core.config import Settings
 from rollcage.core.errors import LeaseError, RollcageError
 from rollcage.core.issues import github  # noqa: F401 - imported once, before the children are forked
 from rollcage.core.issues.batch import batch_operation_atomically, recover
+from rollcage.core.issues.comment import comment_on_issue
 from rollcage.core.issues.create import create_issue_atomically
 from rollcage.core.issues.desk import Desk, open_desk
 from rollcage.core.issues.errors import (
@@ -51,6 +52,7 @@ class FastClock(SystemClock):
     """The machine's clocks, ``factor`` times as fast: pauses that GitHub asks for pass, and leases lapse, in a test."""
 
     def __init__(self, factor: float) -> None:
+        super().__init__()
         self.factor = factor
 
     def now(self) -> datetime:
@@ -116,6 +118,7 @@ class _Agent:
             "batch": self.batch,
             "failing": self.failing_batch,
             "stray": self.stray,
+            "comment": self.comment,
             "naive": self.naive,
         }
         names, weights = zip(*self.request["mix"].items(), strict=True)
@@ -208,6 +211,16 @@ class _Agent:
             return {}
 
         self._tell("batch", do, labels=labels, lines=lines, titles=titles, comments=comments)
+
+    def comment(self) -> None:
+        """Append a comment, once."""
+        number, text = self._issue(), f"said {self._next()}."
+
+        def do() -> Mapping[str, object]:
+            comment_on_issue(self.desk, number, text)
+            return {}
+
+        self._tell("comment", do, issue=number, text=text)
 
     def naive(self) -> None:
         """Append a line as if nobody else were there: what a storm must find out."""

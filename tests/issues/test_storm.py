@@ -46,10 +46,10 @@ def test_what_others_wrote_without_rollcage_is_kept_or_told(folder: Path, github
     mix = {"line": 3, "label": 1}
     storm(
         arena,
-        rounds=1,
-        operations=4,
+        rounds=2,
+        operations=3,
         seed=3,
-        killing=0,
+        killing=0.5,
         issues=3,
         processes=3,
         agents=3,
@@ -77,6 +77,8 @@ HISTORIES = [
     ("line", {"issue": 1, "text": "lost"}, "ack", {}, "acknowledged and is lost"),
     ("line", {"issue": 1, "text": "a"}, "no", {}, "was refused and is there"),
     ("line", {"issue": 1, "text": "twice"}, "ack", {}, "is there 2 times"),
+    ("comment", {"issue": 1, "text": "gone"}, "ack", {}, "acknowledged and is lost"),
+    ("comment", {"issue": 1, "text": "said"}, "ack", {}, "is there 2 times"),
     ("label", {"issue": 1, "name": "x", "on": False}, "ack", {}, "label x of Issue 1 is there"),
     ("label", {"issue": 1, "name": "y", "on": True}, "ack", {}, "label y of Issue 1 is not there"),
     ("count", {"issue": 2, "to": 1}, "ack", {}, "counter of Issue 2 is 3"),
@@ -113,7 +115,7 @@ def test_a_history_that_cannot_be_is_found_out(
 ) -> None:
     labels = frozenset({"comp:shop"})
     issues = [
-        Truth(1, "work", "a\ntwice\ntwice", "open", labels | {"x"}),
+        Truth(1, "work", "a\ntwice\ntwice", "open", labels | {"x"}, ("said", "said")),
         Truth(2, "counter 3 by a", "", "open", labels),
         Truth(3, "twin", "", "open", labels),
         Truth(4, "twin", "", "open", labels),
