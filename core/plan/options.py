@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from functools import cache, partial
 
 from ..errors import RefusedError
 from ..gitrepo.rehearse import rehearse_onto
 from ..model import Diagnosis, Incident, OptionType, RecoveryPlan, RollbackOption, RollbackState
 from ..services import Services
+from .data_way import find_data_way
 from .ranking import BEHIND, Candidate, ranked
 from .rehearsal import obstacle_in_the_way, rehearse_one, restarted, with_proof
 from .selective import made_of, smaller_ways
@@ -22,6 +24,8 @@ from .words import commit_message, with_trailer
 __all__ = ["Pair", "Wish", "build_options", "obstacle_to", "rehearse", "wish_of"]
 
 Pair = tuple[RollbackOption, RecoveryPlan]
+Attempt = Callable[..., Candidate]
+"""Rehearses the wish it is given; ``ready``: its tree, where that is known."""
 _DAY = timedelta(hours=24)
 _LOOK_BACK = 1_000
 FEW_RUNS = 6
@@ -40,10 +44,13 @@ def build_options(
     behind. Of a merge whose way back is not known each is offered, behind the one that says so: a human is to choose.
     Raises RefusedError ``branch_gone``, StoreError, GitError.
     """
-    found = _fine(services, incident, diagnosis, stop)
-    found += _coarse(services, incident, diagnosis, found, stop)
+    # How the database goes back is asked once for the same commits and agents: it may be tried out on the database.
+    way = cache(partial(find_data_way, services, diagnosis))
+    attempt = partial(rehearse_one, services, incident, diagnosis, name="", stop=stop, data_way=way)
+    found = _fine(services, incident, diagnosis, attempt, stop)
+    found += _coarse(services, diagnosis, found, attempt, stop)
     if restarted(services, problem_agents(incident, diagnosis)) and not _is_set(stop):
-        found.append(rehearse_one(services, incident, diagnosis, Wish(OptionType.RESTART_ONLY, ()), "", stop=stop))
+        found.append(attempt(Wish(OptionType.RESTART_ONLY, ())))
     order = _in_order(services, incident, diagnosis, found, stop)
     number = incident.id.removeprefix("inc-")
     return [
@@ -95,34 +102,30 @@ def _in_order(
 
 
 def _fine(
-    services: Services, incident: Incident, diagnosis: Diagnosis, stop: threading.Event | None
+    services: Services, incident: Incident, diagnosis: Diagnosis, attempt: Attempt, stop: threading.Event | None
 ) -> list[Candidate]:
     """Rehearse the commits themselves, and with a confirmed culprit the parts of them that are enough."""
     found: list[Candidate] = []
     for place, wish in enumerate(finest(diagnosis)):
         if _is_set(stop):
             break
-        whole = rehearse_one(services, incident, diagnosis, wish, "", stop=stop)
+        whole = attempt(wish)
         choices = [] if whole.option.rehearsal.applies else _choices(services, incident, diagnosis, wish)
-        more = [rehearse_one(services, incident, diagnosis, each, "", stop=stop) for each in choices]
+        more = [attempt(each) for each in choices]
         found += [replace(whole, place=place), *(replace(each, place=place, is_choice=True) for each in more)]
         if choices or whole.is_spotless or _is_set(stop):
             continue
         if diagnosis.culprits:
-            found = _with_smaller(services, incident, diagnosis, whole, stop)
+            found = _with_smaller(services, whole, attempt, stop)
         elif place == 0:
-            found = [
-                replace(each, place=place)
-                for each in _with_smaller(services, incident, diagnosis, whole, stop, FEW_RUNS)
-            ]
+            found = [replace(each, place=place) for each in _with_smaller(services, whole, attempt, stop, FEW_RUNS)]
     return found
 
 
 def _with_smaller(
     services: Services,
-    incident: Incident,
-    diagnosis: Diagnosis,
     whole: Candidate,
+    attempt: Attempt,
     stop: threading.Event | None,
     budget: int = MOST_RUNS,
 ) -> list[Candidate]:
@@ -137,7 +140,7 @@ def _with_smaller(
             made = whole
         else:
             ready = made_of(services, smaller, ways, seen)
-            made = rehearse_one(services, incident, diagnosis, smaller, "", ready=ready, stop=stop)
+            made = attempt(smaller, ready=ready)
         option = replace(made.option, side_effects=tuple(dict.fromkeys((*made.option.side_effects, *seen.why))))
         found.append(replace(made, option=option, place=place))
     if not any(each.option.type is whole.option.type for each in found):
@@ -147,9 +150,9 @@ def _with_smaller(
 
 def _coarse(
     services: Services,
-    incident: Incident,
     diagnosis: Diagnosis,
     finer: Sequence[Candidate],
+    attempt: Attempt,
     stop: threading.Event | None,
 ) -> list[Candidate]:
     """Rehearse what to fall back on: the culprits' agents reset; the last good tree, where finer ways do not do."""
@@ -158,11 +161,11 @@ def _coarse(
         return []
     found: list[Candidate] = []
     if diagnosis.culprits and (wish := agent_reset(services, diagnosis, head)) is not None:
-        found.append(rehearse_one(services, incident, diagnosis, wish, "", stop=stop))
+        found.append(attempt(wish))
     does = any(each.option.rehearsal.applies and not (each.failed or each.is_choice) for each in (*finer, *found))
     last = branch_reset(diagnosis)
     if last is not None and (not does or len(last.targets) > 1) and not _is_set(stop):
-        found.append(rehearse_one(services, incident, diagnosis, last, "", stop=stop))
+        found.append(attempt(last))
     return [replace(each, place=BEHIND) for each in found]
 
 

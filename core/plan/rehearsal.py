@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from graphlib import CycleError, TopologicalSorter
 
 from ..config import dependencies
@@ -15,7 +16,7 @@ from ..gitrepo.push import remote_of
 from ..gitrepo.rehearse import make_commit
 from ..model import CheckOutcome, Diagnosis, Incident, OptionType, RecoveryPlan, Rehearsal, RollbackOption
 from ..services import Services
-from .data_way import find_data_way
+from .data_way import DataWay, find_data_way
 from .effect import plan_hash
 from .facts import Tried, gather
 from .made import Made
@@ -33,6 +34,8 @@ _FINE = frozenset({OptionType.SINGLE_COMMIT, OptionType.FILE_SELECTIVE})
 """Types of which it can be said what of the targets goes and what stays."""
 
 Checked = tuple[Made, tuple[CheckOutcome, ...]]
+FindDataWay = Callable[[tuple[str, ...], tuple[str, ...]], DataWay]
+"""How the database goes back with these targets, when these agents are in trouble."""
 
 
 def rehearse_one(
@@ -44,10 +47,12 @@ def rehearse_one(
     *,
     ready: Made | None = None,
     stop: threading.Event | None = None,
+    data_way: FindDataWay | None = None,
 ) -> Candidate:
     """Rehearse one wish on the branch as it is now, with the checks on the exact tree that it would produce.
 
-    ``ready`` is that tree where it is known. Raises RefusedError ``branch_gone``, UsageError for a push that cannot
+    ``ready`` is that tree where it is known; ``data_way`` is asked instead of `find_data_way`, with the targets and the
+    agents. Raises RefusedError ``branch_gone``, UsageError for a push that cannot
     be, GitError, StoreError.
     """
     branch = services.settings.branch
@@ -89,7 +94,7 @@ def rehearse_one(
             overlaps=obstacle is not None and obstacle.code == "overlap",
             needed=needed_later(services, head, made.targets, made.parts, made.ways or {}) if kind in _FINE else (),
         )
-    data = find_data_way(services, diagnosis, wish.targets, agents)
+    data = (data_way or partial(find_data_way, services, diagnosis))(tuple(wish.targets), tuple(agents))
     facts = gather(services, diagnosis, tried, agents, data.effect)
     points, level, factors = assess(facts.risk)
     steps = tuple(

@@ -16,12 +16,16 @@ from hypothesis import strategies as st
 from rollcage.core.clock import SystemClock
 from rollcage.core.config import Settings
 from rollcage.core.gitrepo.repository import Repository
+from rollcage.core.model import Diagnosis, OptionType
+from rollcage.core.plan.data_way import DataWay
 from rollcage.core.plan.ddmin import ddmin
+from rollcage.core.plan.options import build_options
 from rollcage.core.plan.smallest import MOST_RUNS, Candidate, Granularity, candidate_of, find_smallest, granularity
 from rollcage.core.services import Services, open_services
 from rollcage.core.store.paths import RepositoryPaths
 from rollcage.core.store.store import Store
 from tests.conftest import git
+from tests.execute.scene import diagnosis_of, incident_of
 from tests.gitrepo.conftest import commit
 from tests.gitrepo.test_rehearse import files_in
 
@@ -421,3 +425,22 @@ def test_one_likely_unit_costs_one_run(whole: list[str]) -> None:
 
     assert ddmin(whole, does) == (whole[0],)
     assert len(runs) <= 1
+
+
+def test_of_several_ways_with_the_same_commits_the_database_is_asked_once(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def find(_: Services, diagnosis: Diagnosis, targets: tuple[str, ...], agents: tuple[str, ...]) -> DataWay:
+        asked.append(targets)
+        return DataWay("same", words="stays")
+
+    monkeypatch.setattr("rollcage.core.plan.options.find_data_way", find)
+    bad = case.bad({"calc.py": BAD, "mul.py": MUL})
+    case.good({"test_mul.py": "import mul\n\nassert mul.mul(2, 3) == 6\n"})
+    incident = incident_of(case.services, "")
+    pairs = build_options(case.services, incident, diagnosis_of(incident, bad, agent=None))
+    assert [(option.target_commits, plan.database) for option, plan in pairs] == [((bad,), "stays")] * len(pairs)
+    assert {option.type for option, _ in pairs} == {OptionType.FILE_SELECTIVE, OptionType.SINGLE_COMMIT}
+    assert asked == [(bad,)]
