@@ -10,7 +10,6 @@ A lock that is neither held nor awaited is taken by one statement, and given bac
 from __future__ import annotations
 
 import builtins
-import math
 import os
 import threading
 import weakref
@@ -30,7 +29,7 @@ from .bells import Bells
 from .holders import Holder, sweep
 from .lease_rows import LeaseRow, WaiterRow
 from .lease_table import LeaseTable
-from .leases import HeldLease, LostLeaseError, Recorder, Waiting, WaitLog, lock_name, verdict
+from .leases import HeldLease, LostLeaseError, Recorder, Waiting, WaitLog, check_numbers, lock_name, verdict
 from .tokens import NoTokenError
 from .waiting_line import Line, Wanted
 
@@ -245,12 +244,7 @@ class EmbeddedLeases:
     def _wanted(
         self, name: str, holder: str, ttl: float, wait: float, permits: int, slots: int, session: str
     ) -> Wanted:
-        if not 0 < ttl < math.inf or not 0 <= wait < math.inf:
-            raise UsageError(
-                f"lock {_name(name)!r}: {ttl:g} s to live, {wait:g} s to wait; allowed: more than 0, and 0 or more"
-            )
-        if not 0 < slots <= permits:
-            raise UsageError(f"lock {_name(name)!r}: {slots} of {permits} permits; allowed: at least 1, at most all")
+        check_numbers(_name(name), ttl, wait, permits, slots)
         me = self._table.me or self._begin()
         who = _cleaned(session) if session else f"{me}:{threading.get_ident()}"
         return Wanted(_name(name), _cleaned(holder) or "nobody", who, float(ttl), permits, slots)

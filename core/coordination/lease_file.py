@@ -43,6 +43,8 @@ class LeaseFile:
         """Open it, made where it is missing. Raises StoreError."""
         self._path, self._root, self._boot_id = str(paths.locks_db), paths.root, boot_id
         self._guard = threading.Lock()
+        self._turn = threading.Lock()
+        """To look whether one may write; not needed while one does."""
         self._over = ""
         """Why it can no longer be used."""
         self._open()
@@ -98,7 +100,7 @@ class LeaseFile:
                 raise StoreError(self._over)
             connections = self.connections
             try:
-                rows = _run(connections, statement, parameters)
+                rows = connections.run(statement, parameters)
             except sqlite3.Error as error:
                 rows = self._write_patiently(connections, statement, parameters, error)
             # Asked afterwards: what was written into a file that is no longer there does not count.
@@ -114,9 +116,22 @@ class LeaseFile:
             try:
                 if not _is_busy(first):
                     raise first
-                return _patiently(lambda: _run(connections, statement, parameters))
+                return self._in_turn(lambda: _run(connections, statement, parameters))
             except sqlite3.IntegrityError as error:
                 raise NoTokenError from error
+
+    def _in_turn(self, do: Callable[[], T]) -> T:
+        """Like `_patiently`, but one thread of this process at a time: hundreds that look hold each other up."""
+        try:
+            return do()
+        except sqlite3.OperationalError as error:
+            deadline = time.monotonic() + BUSY_TIMEOUT
+            if not _is_busy(error) or not self._turn.acquire(timeout=BUSY_TIMEOUT):
+                raise
+        try:
+            return _patiently(do, deadline)
+        finally:
+            self._turn.release()
 
     def reserve_tokens(self) -> None:
         """Make sure that there are tokens, and remove what is long over. Raises StoreError."""
@@ -136,7 +151,7 @@ class LeaseFile:
         """Write within ``BEGIN IMMEDIATE``: all of it or, after an exception, nothing. Raises as `write` does."""
         with self._connected() as connection:
             try:
-                _patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
+                self._in_turn(lambda: connection.execute("BEGIN IMMEDIATE"))
                 try:
                     yield connection
                 except sqlite3.IntegrityError as error:
@@ -161,7 +176,7 @@ class LeaseFile:
 
     def after_fork(self, why: str) -> None:
         """Never touch it again, in a child: SQLite's connections do not survive a fork, not even to be closed."""
-        self._over, self._guard = why, threading.Lock()
+        self._over, self._guard, self._turn = why, threading.Lock(), threading.Lock()
         _inherited.append(self.connections)
 
     def close(self) -> None:
@@ -172,13 +187,6 @@ class LeaseFile:
                 self.connections.close()
 
 
-def _run(connections: Connections, statement: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
-    try:
-        return connections.begin().execute(statement, parameters).fetchall()
-    finally:
-        connections.done()
-
-
 def _text(text: bytes) -> str:
     return text.decode("utf-8", "replace")
 
@@ -187,9 +195,9 @@ def _is_busy(error: sqlite3.Error) -> bool:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
 
 
-def _patiently(do: Callable[[], T]) -> T:
-    """Return what ``do`` returns, tried again while another process writes, at most `BUSY_TIMEOUT` seconds."""
-    deadline, pause = time.monotonic() + BUSY_TIMEOUT, _FIRST_LOOK
+def _patiently(do: Callable[[], T], deadline: float = 0.0) -> T:
+    """Return what ``do`` returns, tried again while another writes, until ``deadline``; 0: for `BUSY_TIMEOUT` s."""
+    deadline, pause = deadline or time.monotonic() + BUSY_TIMEOUT, _FIRST_LOOK
     while True:
         try:
             return do()

@@ -14,6 +14,7 @@ from functools import lru_cache
 
 from ..text import clean
 from .holders import is_holder_id
+from .leases import LONGEST
 from .tokens import HIGHEST
 
 MIGRATIONS = (
@@ -227,7 +228,7 @@ def _is_text_of_ours(text: str) -> bool:
 
 
 def _is_span(seconds: float) -> bool:
-    return seconds > 0 and math.isfinite(seconds)
+    return 0 < seconds <= LONGEST
 
 
 def _is_moment(seconds: float) -> bool:

@@ -209,8 +209,22 @@ class Leases(Protocol):
         ...
 
 
+LONGEST = 1e9
+"""Seconds: nothing lasts longer, nor is waited for longer."""
+
+
 def lock_name(name: str) -> str:
     """Return ``name``. Raises UsageError where it is empty, too long or no plain text."""
     if not name or clean(name, limit=200) != name:
-        raise UsageError(f"{clean(name)!r} is no name for a lock: one line of plain text, at most 200 characters")
+        shown = clean(name, limit=80)
+        raise UsageError(f"{shown!r} is no name for a lock: one line of plain text, at most 200 characters")
     return name
+
+
+def check_numbers(name: str, ttl: float, wait: float, permits: int, slots: int) -> None:
+    """Raise UsageError where a lease cannot be asked for with these."""
+    if not 0 < ttl <= LONGEST or not 0 <= wait <= LONGEST:
+        asked = f"{ttl:g} s to live, {wait:g} s to wait"
+        raise UsageError(f"lock {name!r}: {asked}; allowed: more than 0, and 0 or more, up to {LONGEST:g}")
+    if not 0 < slots <= permits:
+        raise UsageError(f"lock {name!r}: {slots} of {permits} permits; allowed: at least 1, at most all")

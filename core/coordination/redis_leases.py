@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import builtins
 import itertools
-import math
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -29,7 +28,7 @@ from ..model import Lease, Waiter
 from ..store.paths import RepositoryPaths
 from ..text import clean
 from .holders import Holder, sweep
-from .leases import HeldLease, LostLeaseError, Recorder, Waiting, WaitLog, lock_name, verdict
+from .leases import HeldLease, LostLeaseError, Recorder, Waiting, WaitLog, check_numbers, lock_name, verdict
 from .redis_connection import RedisServer, UnreachableError
 from .redis_line import Line, Wanted
 from .redis_scripts import FIND, FORGET, LEAVE, REFUSE, RELEASE, RENEW, TAKE
@@ -201,11 +200,7 @@ class RedisLeases:
     def _wanted(
         self, name: str, holder: str, ttl: float, wait: float, permits: int, slots: int, session: str
     ) -> Wanted:
-        lock_name(name)
-        if not 0 < ttl < math.inf or not 0 <= wait < math.inf:
-            raise UsageError(f"lock {name!r}: {ttl:g} s to live, {wait:g} s to wait; allowed: more than 0, and 0")
-        if not 0 < slots <= permits:
-            raise UsageError(f"lock {name!r}: {slots} of {permits} permits; allowed: at least 1, at most all")
+        check_numbers(lock_name(name), ttl, wait, permits, slots)
         me = self._begin()
         return Wanted(
             name,

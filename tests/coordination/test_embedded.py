@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from rollcage.core.clock import SystemClock
-from rollcage.core.coordination import lease_table
+from rollcage.core.coordination import lease_file, lease_table
 from rollcage.core.coordination.embedded import EmbeddedLeases
 from rollcage.core.coordination.leases import HeldLease, LostLeaseError
 from rollcage.core.errors import LeaseError, StoreError
@@ -245,6 +246,7 @@ class TestDamage:
             "'a', 7, 'x', 'ID', 's', 0, 0, 30.0, 0.0, 'BOOT', NOW",
             "'a', 7, 'x', 'ID', 's', 1, 99999999999999, 30.0, 0.0, 'BOOT', NOW",
             "'a', 7, 'x', 'ID', 's', 1, 1, -1.0, 0.0, 'BOOT', NOW",
+            "'a', 7, 'x', 'ID', 's', 1, 1, 1e300, 0.0, 'BOOT', 1e200",
             "'a', 7, 'x', 'ID', 's', 1, 1, 30.0, 9e300, 'BOOT', NOW",
             "'a', 7, 'x', 'ID', 's', 1, 1, 30.0, 'yesterday', 'BOOT', NOW",
             "'a', 7, 'x', 'ID', 's', 1, 1, 30.0, 0.0, 'BOOT', 9e999",
@@ -366,6 +368,32 @@ class TestDamage:
             assert [lease.name for lease in leases.list()] == ["a"]
             agent.execute("ROLLBACK")
         leases.release(leases.renew(held))
+
+    def test_by_another_who_writes_lets_one_thread_of_a_process_look_at_a_time(
+        self, make: Make, paths: RepositoryPaths, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Hundreds that look again and again hold each other up: most of five hundred were told that it is locked."""
+        leases, looking, most = make(SystemClock()), list[object](), [0]
+        patiently = lease_file._patiently
+
+        def counted(do: Callable[[], object], deadline: float = 0.0) -> object:
+            if not deadline:  # who reads, or ends what it has begun
+                return patiently(do)
+            looking.append(do)
+            most[0] = max(most[0], len(looking))
+            try:
+                return patiently(do, deadline)
+            finally:
+                looking.remove(do)
+
+        monkeypatch.setattr(lease_file, "_patiently", counted)
+        with closing(sqlite3.connect(paths.locks_db, isolation_level=None)) as agent, ThreadPoolExecutor(20) as pool:
+            agent.execute("BEGIN IMMEDIATE")
+            asked = [pool.submit(leases.acquire, f"lock {n}", "ann") for n in range(20)]
+            until(lambda: bool(looking))
+            agent.execute("ROLLBACK")
+            assert len({each.result(20).token for each in asked}) == 20
+        assert most == [1]
 
     def test_by_a_deleted_file_is_a_lost_lease(self, make: Make, paths: RepositoryPaths, clock: ManualClock) -> None:
         """While it is held: who held it is told, nobody gets an older token, and all go on in the new file."""

@@ -111,7 +111,8 @@ class TestHolding:
         leases.release(held)
 
     @pytest.mark.parametrize(
-        "wrong", [{"ttl": 0.0}, {"ttl": -1.0}, {"wait": -1.0}, {"permits": 0}, {"slots": 0}, {"slots": 2}]
+        "wrong",
+        [{"ttl": 0.0}, {"ttl": -1.0}, {"ttl": 1e10}, {"wait": -1.0}, {"permits": 0}, {"slots": 0}, {"slots": 2}],
     )
     def test_needs_numbers_that_can_be(self, backend: Backend, wrong: dict[str, float]) -> None:
         with pytest.raises(UsageError):
