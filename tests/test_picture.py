@@ -28,7 +28,7 @@ from rollcage.core.progress import save_activity, save_level, save_warnings
 from tests.conftest import ManualClock
 from tests.coordination.redis_server import redis_server
 from tests.loop import Shop, Stages
-from tests.test_respond import Room
+from tests.room import Room
 
 
 class Wall:

@@ -24,7 +24,7 @@ from rollcage.core.model import (
 from rollcage.core.policy_facts import KILL_SWITCH, confirmed, policy_facts, policy_verdict
 from tests.conftest import git
 from tests.loop import BAD, CHECK, GOOD, Shop, Stages
-from tests.test_respond import Room, waits
+from tests.room import Room, waits
 
 
 class Case:

@@ -10,7 +10,7 @@ from rollcage.core.config import Level
 from rollcage.core.model import EVERYBODY, Health, Hold, Incident, IncidentState, Severity, SystemHealthReport
 from rollcage.core.status import health_report, overall_health, worst_by_agent
 from tests.loop import Shop
-from tests.test_respond import Room
+from tests.room import Room
 
 
 def report(shop: Shop) -> SystemHealthReport:
