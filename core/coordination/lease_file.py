@@ -116,7 +116,7 @@ class LeaseFile:
             try:
                 if not _is_busy(first):
                     raise first
-                return self._in_turn(lambda: _run(connections, statement, parameters))
+                return self._in_turn(lambda: connections.run(statement, parameters))
             except sqlite3.IntegrityError as error:
                 raise NoTokenError from error
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ..errors import StoreError
 from .database import explained, roll_back
@@ -55,16 +56,18 @@ class Connections:
         """
         own = self._here.own
         own.uses += 1  # before the look: `close` closes first and looks for uses then, so that one sees the other
+        return own.connection if own.connection is not None and not self._closed else self._opened(own)
+
+    def _opened(self, own: _Own) -> sqlite3.Connection:
         if self._closed:
             raise StoreError(f"{self.path} was closed; open the store again")
-        if own.connection is None:
-            connection = self._connect()
-            with self._guard:
-                for thread in [thread for thread in self._open if not thread.is_alive()]:
-                    _close(self._open.pop(thread))
-                self._open[threading.current_thread()] = own
-            own.connection = connection
-        return own.connection
+        connection = self._connect()
+        with self._guard:
+            for thread in [thread for thread in self._open if not thread.is_alive()]:
+                _close(self._open.pop(thread))
+            self._open[threading.current_thread()] = own
+        own.connection = connection
+        return connection
 
     def done(self) -> None:
         """End what `begin` began."""
@@ -72,6 +75,20 @@ class Connections:
         own.uses -= 1
         if self._closed and not own.uses:
             _close(own)
+
+    def run(self, statement: str, parameters: Sequence[object]) -> list[tuple[Any, ...]]:
+        """Run one statement between `begin` and `done`; return its rows. Raises as `begin` does, and sqlite3.Error."""
+        own = self._here.own
+        own.uses += 1
+        try:
+            connection = own.connection
+            if connection is None or self._closed:
+                connection = self._opened(own)
+            return connection.execute(statement, parameters).fetchall()
+        finally:
+            own.uses -= 1
+            if self._closed and not own.uses:
+                _close(own)
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
