@@ -34,10 +34,15 @@ class Issue:
     """As the tracker says; on GitHub in whole seconds, and moved by comments."""
 
     @property
-    def version(self) -> str:
-        """SHA-256 over the fields that rollcage writes, in canonical JSON; hexadecimal."""
+    def written(self) -> str:
+        """The fields that rollcage writes, in canonical JSON."""
         fields = [self.title, self.body, self.state, sorted(self.labels), sorted(self.assignees)]
-        return hashlib.sha256(json.dumps(fields, separators=(",", ":")).encode()).hexdigest()
+        return json.dumps(fields, separators=(",", ":"))
+
+    @property
+    def version(self) -> str:
+        """SHA-256 over `written`; hexadecimal."""
+        return version_of(self.written)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +93,11 @@ class Budget:
     """Of 500."""
     paused_until: datetime | None = None
     """The server asked all to wait."""
+
+
+def version_of(written: str) -> str:
+    """Return the version of an Issue by what its `Issue.written` is."""
+    return hashlib.sha256(written.encode()).hexdigest()
 
 
 def sorted_names(names: Iterable[str]) -> tuple[str, ...]:

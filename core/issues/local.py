@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..clock import Clock, iso, parse_iso
 from ..store.connections import Connections
@@ -19,6 +19,9 @@ from .issue import BodyEdit, Budget, Comment, Draft, Issue
 from .rows import row_of, text, texts
 from .schema import MIGRATIONS
 from .values import STATES, name_key
+
+if TYPE_CHECKING:
+    from .merge import Change
 
 PAGE = 200
 """Issues that a listing reads at once."""
@@ -110,6 +113,37 @@ class LocalTracker:
             if not done.rowcount:
                 raise _missing(number)
             return _issue(connection, number)
+
+    def change(self, current: Issue, change: Change) -> Issue:
+        """Do the whole change of ``current``, which was read in the transaction that goes on; return what it is then.
+
+        What is known need not be read again: half of the time of a safe update went there.
+        """
+        now, number, fields = iso(self._clock.now()), current.number, change.scalars
+        with self.connections.transaction() as connection:
+            values: dict[str, str] = {**fields, "updated": now}
+            if change.title is not None:
+                values["title_key"] = title_key(change.title)
+            places = ", ".join(f"{field} = ?" for field in values)
+            connection.execute(f"UPDATE issue SET {places} WHERE number = ?", (*values.values(), number))  # noqa: S608 - names of ours
+            for name in change.add_labels:
+                _add_name(connection, "issue_label", number, name)
+            for name in change.remove_labels:
+                _remove_name(connection, "issue_label", number, name)
+            for name in change.add_assignees:
+                _add_name(connection, "issue_assignee", number, name)
+            for name in change.remove_assignees:
+                _remove_name(connection, "issue_assignee", number, name)
+        return Issue(
+            number,
+            fields.get("title", current.title),
+            fields.get("body", current.body),
+            fields.get("state", current.state),
+            _changed(current.labels, change.add_labels, change.remove_labels),
+            _changed(current.assignees, change.add_assignees, change.remove_assignees),
+            current.created,
+            parse_iso(now),
+        )
 
     def add_label(self, number: int, label: str) -> None:
         self._change(number, lambda connection: _add_name(connection, "issue_label", number, label))
@@ -264,6 +298,16 @@ def _add_name(connection: sqlite3.Connection, table: str, number: int, name: str
 def _remove_name(connection: sqlite3.Connection, table: str, number: int, name: str) -> bool:
     done = connection.execute(f"DELETE FROM {table} WHERE number = ? AND key = ?", (number, name_key(name)))  # noqa: S608 - a name of ours
     return bool(done.rowcount)
+
+
+def _changed(there: tuple[str, ...], added: tuple[str, ...], removed: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names as the tables have them then."""
+    if not added and not removed:
+        return there
+    names = {name_key(name): name for name in (*added, *there)}  # what is there keeps its form
+    for name in removed:
+        names.pop(name_key(name), None)
+    return tuple(sorted(names.values()))
 
 
 def _must_exist(connection: sqlite3.Connection, number: int) -> None:

@@ -17,7 +17,7 @@ from ..clock import Clock, iso, parse_iso
 from ..store.audit import Audit
 from ..store.connections import Connections
 from ..store.paths import RepositoryPaths
-from .issue import Draft, Issue
+from .issue import Draft, Issue, version_of
 from .local import open_connections
 from .rows import row_of, text, texts
 from .values import name_key
@@ -106,13 +106,13 @@ class Records(Audit):
 
     def saw(self, issue: Issue) -> Issue:
         """Remember ``issue`` as somebody sees it, so that what they want of it can be merged; return it."""
-        version = issue.version
+        body = issue.written
+        version = version_of(body)
         with self._connections.reading() as connection:
             if not connection.in_transaction:  # only then it saves something: a durable write of what is known
                 query = "SELECT 1 FROM seen WHERE number = ? AND version = ?"
                 if connection.execute(query, (issue.number, version)).fetchone() is not None:
                     return issue
-        body = json.dumps([issue.title, issue.body, issue.state, issue.labels, issue.assignees])
         with self._connections.transaction() as connection:
             seq = connection.execute(
                 "INSERT OR IGNORE INTO seen (number, version, body) VALUES (?, ?, ?)", (issue.number, version, body)

@@ -31,6 +31,7 @@ from .inflight import Flight, settle
 from .issue import FIELDS, Issue
 from .journal import Alone
 from .labels import group_of, in_step
+from .local import LocalTracker
 from .merge import Change, Conflicting, Wanted, merge_lines, plan, same_text, wanted_of
 from .notify import queue_about, queue_released
 from .records import fields_of
@@ -152,8 +153,8 @@ def bring(
 
     ``under_way``: it is part of what others saw begin already, so that it waits for limits rather than fails.
     """
-    if desk.is_local:
-        return _at_once(desk, number, goal, holds)
+    if (local := desk.local) is not None:
+        return _at_once(desk, local, number, goal, holds)
     if journal is not None:
         return _remotely(desk, number, goal, holds, journal, lambda stands: None, under_way)
     alone = Alone(desk.records, number, desk.holder, lambda: desk.recording(holds, [f"issue/{number}"]))
@@ -178,11 +179,12 @@ Journal = Callable[[Inverse], None]
 """Writes down, durably, how to undo what is about to be sent."""
 
 
-def _at_once(desk: Desk, number: int, goal: Goal, holds: Holds) -> UpdateResult:
+def _at_once(desk: Desk, tracker: LocalTracker, number: int, goal: Goal, holds: Holds) -> UpdateResult:
     """Do it in one transaction of the file in which Issues, tokens and records lie."""
-    token = holds.token(f"issue/{number}")
-    with desk.guarded(holds, [f"issue/{number}"]):
-        current = desk.tracker.get(number)
+    name = f"issue/{number}"
+    token = holds.token(name)
+    with desk.guarded(holds, [name]):
+        current = tracker.get(number)
         try:
             change = goal.plan(current, written=False)
         except Conflicting as conflict:
@@ -190,11 +192,7 @@ def _at_once(desk: Desk, number: int, goal: Goal, holds: Holds) -> UpdateResult:
         if not change:
             return UpdateResult(desk.records.saw(current), updated=False, attempt=1)
         check_scope(desk, goal.what, current, change)
-        after = None
-        for step in steps(number, change):
-            after = step.do(desk.tracker)
-        if not isinstance(after, Issue):  # a label or a person came last
-            after = desk.tracker.get(number)
+        after = tracker.change(current, change)
         _record(desk, goal, current, after, token)
     return UpdateResult(after, updated=True, attempt=1)
 
