@@ -114,6 +114,8 @@ def read(arguments: Sequence[str]) -> Wanted | None:
             raise UsageError(f"unknown option {ascii(argument)[:80]}; see rollcage lock --help")
         else:
             words.append(argument)
+    if len(words) == 1 and words[0] != "run":  # a NAME that begins with -
+        words, argv = words + argv[:1], argv[1:]
     return _checked(words, options, argv)
 
 

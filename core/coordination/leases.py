@@ -165,7 +165,8 @@ class Leases(Protocol):
     ) -> tuple[HeldLease, ...]:
         """Take all of ``names`` (once each) in the one global order, that of their UTF-8 bytes; all or none.
 
-        ``wait`` is for all of them together. Raises as `acquire` does; what it had taken by then is given back.
+        ``wait`` is for all of them together. Raises as `acquire` does, and LostLeaseError, which says why, where one
+        was lost (broken, or this process was paused) while another was waited for; what is left is given back.
         """
         ...
 

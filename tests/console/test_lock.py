@@ -490,6 +490,12 @@ def test_wrong_usage_is_one_line_and_takes_nothing(
     assert leases.list() == []
 
 
+def test_a_name_that_looks_like_an_option_is_behind_two_dashes(start: Start, leases: EmbeddedLeases) -> None:
+    token = leases.acquire("--wait", "ann").token
+    assert ended(start("lock", "release", "--token", str(token), "--", "--wait")) == (0, "", "")
+    assert not held(leases, "--wait")
+
+
 def test_help_is_on_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
     assert light.dispatch(["lock", "run", "--help"]) == 0
     assert capsys.readouterr().out.startswith("usage: rollcage lock acquire NAME")
