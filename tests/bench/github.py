@@ -42,6 +42,7 @@ class WaitedClock(SystemClock):
     """Stands still but where somebody waits."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.seconds = 10_000.0
 
     def now(self) -> datetime:

@@ -40,6 +40,7 @@ class Machine(SystemClock):
     """The clock of another machine, wrong by ``off`` seconds."""
 
     def __init__(self, name: str, off: float = 0.0) -> None:
+        super().__init__()
         self.name, self.off = name, off
 
     def now(self) -> datetime:

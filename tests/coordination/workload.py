@@ -62,6 +62,7 @@ class SteppingClock(SystemClock):
     """The machine's clocks, but that for people is set again and again."""
 
     def __init__(self, seed: int) -> None:
+        super().__init__()
         self._chance = random.Random(seed)
 
     def now(self) -> datetime:

@@ -45,6 +45,7 @@ class ShiftedClock(SystemClock):
 
     def __init__(self) -> None:
         """Begin with the machine's wall time."""
+        super().__init__()
         self._shift = timedelta()
 
     def put(self, moment: datetime) -> None:
