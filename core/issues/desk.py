@@ -14,7 +14,7 @@ from ..coordination.leases import HeldLease, Leases
 from ..errors import LeaseError, StoreError, UsageError
 from ..store.connections import Connections
 from ..store.paths import RepositoryPaths
-from .inflight import settle
+from .inflight import is_open, settle
 from .local import LocalTracker, open_connections
 from .records import Records
 from .scope import Scope
@@ -109,7 +109,16 @@ class Desk:
             for lease in reversed(taken):
                 # Lost meanwhile: each write was checked by its token or read again. Not given back: it lapses.
                 with suppress(LeaseError, StoreError):
-                    self.leases.release(lease)
+                    if not self._must_lapse(lease):
+                        self.leases.release(lease)
+
+    def _must_lapse(self, lease: HeldLease) -> bool:
+        """Tell whether what was sent under it may still land, and others could have it who see no note of that."""
+        if self.is_local:
+            return False
+        from ..coordination.embedded import EmbeddedLeases
+
+        return not isinstance(self.leases, EmbeddedLeases) and is_open(self.records, lease)
 
     @contextmanager
     def guarded(self, holds: Holds, names: Sequence[str]) -> Iterator[None]:

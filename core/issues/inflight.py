@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -43,6 +44,7 @@ from .merge import Change, merge_lines, same_text
 from .values import name_key
 
 if TYPE_CHECKING:
+    from ..coordination.leases import HeldLease
     from .desk import Desk, Holds
     from .records import Records
 
@@ -59,6 +61,7 @@ IN_FLIGHT_SCHEMA = """
         number INTEGER NOT NULL,
         token INTEGER NOT NULL,
         holder TEXT NOT NULL,
+        pid INTEGER NOT NULL,
         at TEXT NOT NULL,
         mark INTEGER NOT NULL,
         change TEXT NOT NULL,
@@ -79,6 +82,7 @@ class Note:
     number: int
     token: int
     holder: str
+    pid: int
     mark: int
     change: Mapping[str, Any]
     """As `rollcage.core.issues.steps.inverse_of` makes it: old and new values."""
@@ -134,8 +138,8 @@ class Flight:
         over = clock.boot() - (LANDS_WITHIN_S if landed else 0.0)
         with self._desk.records.connected() as connection:
             connection.execute(
-                "INSERT INTO in_flight (seq, number, token, holder, at, mark, change, boot_id, over)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+                "INSERT INTO in_flight (seq, number, token, holder, pid, at, mark, change, boot_id, over)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
                 " ON CONFLICT (seq) DO UPDATE SET boot_id = excluded.boot_id, over = excluded.over",
                 (self._now, *self._row, clock.boot_id(), over),
             )
@@ -156,9 +160,10 @@ class Flight:
             self._forget(connection)
             (mark,) = connection.execute("SELECT COALESCE(MAX(seq), 0) FROM audit_head").fetchone()
             now, text = iso(desk.clock.now()), json.dumps(change)
-            self._row = (self._number, self._holds.token(self._name), desk.holder, now, mark, text)
+            self._row = (self._number, self._holds.token(self._name), desk.holder, os.getpid(), now, mark, text)
             self._now = connection.execute(
-                "INSERT INTO in_flight (number, token, holder, at, mark, change) VALUES (?, ?, ?, ?, ?, ?)", self._row
+                "INSERT INTO in_flight (number, token, holder, pid, at, mark, change) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                self._row,
             ).lastrowid
 
     def _next(self) -> None:
@@ -185,18 +190,33 @@ def numbers_in_flight(records: Records) -> list[int]:
 
 
 def unsettled(desk: Desk, numbers: Sequence[int], holds: Holds) -> list[Note]:
-    """Return the notes of others on these Issues, and of ours those that were left open, oldest first.
+    """Return the notes on these Issues, oldest first, but for those that this process itself is at under this lease.
 
-    One of ours that is not open is of somebody who works under the same lease right now. Raises StoreError.
+    Another process under the same lease (of ``rollcage lock run``) may be dead. Raises StoreError.
     """
     with desk.records.reading() as connection:
         rows = connection.execute(
-            "SELECT seq, number, token, holder, mark, change, boot_id, over FROM in_flight"
+            "SELECT seq, number, token, holder, pid, mark, change, boot_id, over FROM in_flight"
             " WHERE number IN (SELECT value FROM json_each(?)) ORDER BY seq",
             (json.dumps(list(numbers)),),
         ).fetchall()
-    notes = [Note(row[0], row[1], row[2], row[3], row[4], json.loads(row[5]), row[6], row[7]) for row in rows]
-    return [note for note in notes if note.over is not None or note.token != holds.token(f"issue/{note.number}")]
+    own = os.getpid()
+    notes = [Note(row[0], row[1], row[2], row[3], row[4], row[5], json.loads(row[6]), row[7], row[8]) for row in rows]
+    return [
+        note
+        for note in notes
+        if note.over is not None or note.pid != own or note.token != holds.token(f"issue/{note.number}")
+    ]
+
+
+def is_open(records: Records, held: HeldLease) -> bool:
+    """Tell whether something that was sent under this lease may still land. Raises StoreError."""
+    with records.reading() as connection:
+        found = connection.execute(
+            "SELECT EXISTS (SELECT 1 FROM in_flight WHERE number IN (SELECT value FROM json_each(?)) AND token = ?)",
+            (json.dumps(numbers_of([held.name])), held.token),
+        ).fetchone()
+    return bool(found[0])
 
 
 def settle(desk: Desk, names: Collection[str], holds: Holds, wait: float = math.inf) -> None:

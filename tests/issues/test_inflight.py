@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
-from rollcage.core.coordination.leases import LostLeaseError
+from rollcage.core.coordination.leases import Leases, LostLeaseError
 from rollcage.core.errors import LeaseError
+from rollcage.core.issues.app_token import TIMEOUT_S
 from rollcage.core.issues.batch import recover
 from rollcage.core.issues.desk import TTL, Desk
 from rollcage.core.issues.errors import IssueUpdateError, TrackerOfflineError
@@ -90,6 +93,33 @@ def test_a_late_write_of_a_dead_holder_is_waited_for(
     assert (far.there[1].title, far.there[1].body) == (done.issue.title, done.issue.body)
     assert done.issue.title == "bob's"
     assert numbers_in_flight(desk.records) == []
+
+
+def test_a_dead_process_under_the_same_lock_is_waited_for(desk: Desk, far: FaultyTracker, clock: ManualClock) -> None:
+    with desk.hold(["issue/1"]) as held:
+        run = desk.holding(held)  # as `rollcage lock run` gives it to several processes
+        die_while_sending(run, far, title="dead's")
+        with run.records.connected() as connection:
+            connection.execute("UPDATE in_flight SET pid = 0")
+        Slow(far, clock, 8.0, lambda: far.foreign(1, title="dead's"))
+        update_issue_with_optimistic_lock(run, 1, {"title": "next"})
+    assert far.there[1].title == "next"
+
+
+def test_a_lease_that_others_see_without_the_note_is_not_given_back(
+    tmp_path: Path, clock: ManualClock, far: FaultyTracker, desk: Desk
+) -> None:
+    class Shared:
+        """Leases that lie elsewhere, such as in Redis."""
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(desk.leases, name)
+
+    far.faults = {"write": [LOST_BEFORE], "body_edits": [OFFLINE] * 50}
+    with pytest.raises(IssueUpdateError, match="stands"):
+        update_issue_with_optimistic_lock(replace(desk, leases=cast(Leases, Shared())), 1, {"body": "b"})
+    assert [lease.name for lease in desk.leases.list()] == ["issue/1"]
+    assert TIMEOUT_S + LANDS_WITHIN_S < TTL
 
 
 def test_who_will_not_wait_is_told_how_long_it_takes(desk: Desk, bob: Desk, far: FaultyTracker) -> None:
