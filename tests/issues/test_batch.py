@@ -7,7 +7,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from rollcage.core.issues.desk import Desk
 from rollcage.core.issues.errors import (
     BatchOperationError,
     IsolationViolationError,
+    TrackerLimitError,
     TrackerOfflineError,
 )
 from rollcage.core.issues.identity import without_mark
@@ -110,6 +111,29 @@ def test_all_of_it_is_done_in_order(either: Desk) -> None:
     assert journal.unfinished(either.records) == []
     assert recover(either) == 0
     assert _whole(either.tracker)
+
+
+def test_what_is_under_way_waits_for_limits_and_what_is_not_is_told(
+    desk: Desk, far: FaultyTracker, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def booked(writes: int, *, creations: int = 0, looks: int = 0) -> AbstractContextManager[None]:
+        asked.append(writes + creations)
+        if len(asked) % 2 or refusing:
+            raise TrackerLimitError("used up", 25.0)
+        return nullcontext()
+
+    refusing, before, begun = True, world(far), clock.boot()
+    monkeypatch.setattr(far, "booked", booked)
+    with pytest.raises(TrackerLimitError):
+        batch_operation_atomically(desk, WORK[1:2])
+    assert (world(far), clock.boot()) == (before, begun)
+    refusing = False
+    asked.clear()
+    batch_operation_atomically(desk, WORK)
+    assert _whole(far)
+    assert clock.boot() - begun >= 25 * 4  # before each but the first, which asks for no turn of its own
 
 
 def test_nothing_of_it_is_done_where_one_fails(either: Desk) -> None:
