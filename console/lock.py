@@ -203,7 +203,8 @@ def _order(wanted: Wanted) -> Order:
     from ..core.clock import SystemClock
     from ..core.coordination.leases import lock_name
     from ..core.text import clean
-    from .lock_keeper import Order, watch
+    from .lock_keeper import Order
+    from .lock_processes import watch
 
     lock_name(wanted.name)
     if wanted.verb == "acquire" and sys.stdout is None:

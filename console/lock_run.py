@@ -30,7 +30,8 @@ from typing import NoReturn
 from ..core.clock import SystemClock
 from ..core.errors import ExitCode, LeaseError, RollcageError
 from ..core.fleet.wakeup import Wakeup
-from .lock_keeper import Line, flush, grace, stop_group
+from .lock_keeper import Line, flush
+from .lock_processes import grace, stop_group
 
 _PASSED_ON = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
 _boot = SystemClock().boot

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 import rollcage
-from rollcage.console import light, lock, lock_keeper
+from rollcage.console import light, lock, lock_processes
 from rollcage.core.clock import SystemClock
 from rollcage.core.coordination.embedded import EmbeddedLeases
 from rollcage.core.model import Lease
@@ -125,7 +125,7 @@ def keeper_of(paths: RepositoryPaths) -> int:
 
 
 def lives(pid: int) -> bool:
-    return lock_keeper.started_at(pid) != ""
+    return lock_processes.started_at(pid) != ""
 
 
 # Held for a process
@@ -183,14 +183,14 @@ def test_without_pidfd_its_end_is_seen_all_the_same(
 ) -> None:
     other = start(script="exec sleep 60")
     monkeypatch.delattr(os, "pidfd_open")
-    watched = lock_keeper.watch(other.pid)
+    watched = lock_processes.watch(other.pid)
     assert (watched.descriptor, watched.is_over()) == (-1, False)
     other.kill()
     until(watched.is_over)  # a zombie counts as ended
     other.wait()
     assert watched.is_over()
     with pytest.raises(ProcessLookupError):
-        lock_keeper.watch(other.pid)
+        lock_processes.watch(other.pid)
 
 
 def test_with_a_time_alone_it_lapses_unless_it_is_renewed(start: Start, leases: EmbeddedLeases) -> None:
