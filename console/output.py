@@ -60,22 +60,41 @@ def write_list(
 
 
 def _write_table(columns: Sequence[Column[T]], cells: Sequence[Sequence[str]]) -> None:
+    shown = [[_encodable(cell) for cell in row] for row in cells]
+    if not sys.stdout.isatty():
+        _write_whole(columns, shown)
+        return
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    on_terminal = sys.stdout.isatty()
-    # Where no terminal reads it nothing is cut or wrapped: grep and awk see every cell whole.
-    console = Console(file=sys.stdout, width=None if on_terminal else 100_000, highlight=False, soft_wrap=False)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold" if on_terminal else "")
+    console = Console(file=sys.stdout, highlight=False, soft_wrap=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column in columns:
-        table.add_column(column.title, justify="right" if column.right else "left", no_wrap=not on_terminal)
-    for row in cells:
-        table.add_row(*(Text(_encodable(cell)) for cell in row))  # Text: brackets in a commit message are no markup
+        table.add_column(column.title, justify="right" if column.right else "left")
+    for row in shown:
+        table.add_row(*map(Text, row))  # Text: brackets in a commit message are no markup
     with console.capture() as captured:
         console.print(table)
     for line in captured.get().splitlines():
         print(line.rstrip())
+
+
+def _write_whole(columns: Sequence[Column[T]], cells: Sequence[Sequence[str]]) -> None:
+    """Write the table where no terminal reads it: nothing is cut or wrapped, grep and awk see every cell whole.
+
+    Not by rich, which takes 0.5 ms for each row: there may be 10,000 Issues.
+    """
+    from rich.cells import cell_len
+
+    rows = [[column.title for column in columns], *cells]
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        padded = []
+        for column, width, cell in zip(columns, widths, row, strict=True):
+            space = " " * (width - cell_len(cell))
+            padded.append(space + cell if column.right else cell + space)
+        print("  ".join(padded).rstrip())
 
 
 def _text(value: object) -> str:
