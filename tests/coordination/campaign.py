@@ -91,7 +91,7 @@ def run(
                 losses.append(lost)
         for process in working:
             _expect(children[process], "done")
-    history = History(read(sorted(folder.glob("*.jsonl"))), deaths, tuple(losses))
+    history = History(read(sorted(folder.glob("*.jsonl"))), deaths, tuple(losses)).in_doubt()
     file = guarded.Guarded(folder / "guarded.db")
     try:
         return Ended(history, file.writes(), befell)

@@ -13,7 +13,7 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -63,6 +63,9 @@ class Operation:
     """Of a refusal: the circle that was told, holder, lock, holder, lock, ..."""
 
 
+_DOUBTFUL = {("release", "lost"), ("break", "lost")}
+
+
 @dataclass(frozen=True, slots=True)
 class History:
     """All calls of all processes, and what befell them."""
@@ -72,6 +75,17 @@ class History:
     """When each process that was killed was killed (a moment before the signal)."""
     losses: tuple[tuple[float, float], ...] = ()
     """From when to when the keeper of the leases lost all of its data."""
+
+    def in_doubt(self) -> History:
+        """Return the same, with what is not known where the keeper lost its data during a release or a break.
+
+        It may have been done, its answer lost, and be asked for again of a keeper that knows of no such lease any more.
+        """
+        return replace(self, operations=tuple(map(self._as_known, self.operations)))
+
+    def _as_known(self, one: Operation) -> Operation:
+        lost = any(begun <= one.returned and one.invoked <= ended for begun, ended in self.losses)
+        return replace(one, answer="unknown") if lost and (one.call, one.answer) in _DOUBTFUL else one
 
     @property
     def names(self) -> list[str]:

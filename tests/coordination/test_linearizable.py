@@ -157,3 +157,15 @@ def test_histories_of_hundreds_of_calls(seed: int, permits: int) -> None:
     first, second = sorted(chance.sample(granted, 2))
     turned = [replace(one, token=right[first].token) if number == second else one for number, one in enumerate(right)]
     assert True in wrong(*turned)
+
+
+def test_a_release_that_was_done_and_forgotten_with_all_else_is_no_fault() -> None:
+    """Its answer was lost, then all data; asked again, the keeper knows of no such lease."""
+    told = (take("p", 0, 1, 5), give("p", 2, 4, 5, "lost"), take("q", 2.5, 2.6, 6), give("q", 2.7, 2.8, 6))
+    doubtful = History(told, losses=((3, 3.1),))
+    assert intervals.overlaps(intervals.intervals(doubtful))
+    assert not intervals.faults(doubtful.in_doubt())
+    assert not linearizable.faults(doubtful.in_doubt())
+    certain = History(told, losses=((5, 5.1),)).in_doubt()
+    assert intervals.faults(certain)
+    assert linearizable.faults(certain)
