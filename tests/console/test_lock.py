@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -112,16 +114,26 @@ def held(leases: EmbeddedLeases, name: str = "x") -> list[Lease]:
 
 
 def keeper_of(paths: RepositoryPaths) -> int:
-    """Return the process that has the flock of a holder other than ours; 0: there is none."""
+    """Return the process that has the flock of a holder other than ours; 0: there is none. Never `os.kill` that."""
     for process in Path("/proc").iterdir():
         if process.name.isdecimal() and int(process.name) != os.getpid():
-            try:
-                files = [str(file.readlink()) for file in (process / "fd").iterdir()]
-            except OSError:
-                continue
-            if any(file.startswith(str(paths.holders)) for file in files):
-                return int(process.name)
+            with suppress(OSError):
+                if any(map(partial(_lies_in, paths.holders), (process / "fd").iterdir())):
+                    return int(process.name)
     return 0
+
+
+def _lies_in(folder: Path, descriptor: Path) -> bool:
+    try:
+        return str(descriptor.readlink()).startswith(str(folder))
+    except OSError:  # closed meanwhile
+        return False
+
+
+def kill_keeper(paths: RepositoryPaths) -> None:
+    keeper = keeper_of(paths)
+    assert keeper > 0, "there is no keeper"
+    os.kill(keeper, signal.SIGKILL)
 
 
 def lives(pid: int) -> bool:
@@ -163,7 +175,7 @@ def test_a_keeper_that_is_killed_has_lost_the_lock(start: Start, leases: Embedde
     shell = start(script="T=$($R lock acquire x); echo $T; read -r line; $R lock renew x --token $T; echo code $?")
     assert shell.stdout is not None
     token = int(shell.stdout.readline())
-    os.kill(keeper_of(leases._paths), signal.SIGKILL)
+    kill_keeper(leases._paths)
     until(lambda: not held(leases))
     assert leases.acquire("x", "next").token > token
 
@@ -368,7 +380,10 @@ def test_one_that_does_not_listen_is_killed(start: Start, leases: EmbeddedLeases
 @pytest.mark.parametrize("killed", ["runner", "keeper"])
 def test_whoever_is_killed_the_command_does_not_go_on(start: Start, leases: EmbeddedLeases, killed: str) -> None:
     child, family = running(start, FAMILY)
-    os.kill(child.pid if killed == "runner" else keeper_of(leases._paths), signal.SIGKILL)
+    if killed == "runner":
+        child.kill()
+    else:
+        kill_keeper(leases._paths)
     until(lambda: not any(map(lives, family)))
     until(lambda: not held(leases))
     code, _, err = ended(child)
@@ -408,6 +423,11 @@ def test_signals_are_passed_on(start: Start, leases: EmbeddedLeases) -> None:
     assert held(leases) == []
 
 
+def heard(terminal: int) -> bytes:
+    assert select.select([terminal], [], [], 60)[0], "nothing was said for a minute"
+    return os.read(terminal, 1_000)
+
+
 @pytest.mark.parametrize(
     ("typed", "ends"), [(b"hi\n", (0, b"got hi")), (b"\x03", (130, b""))], ids=["a line", "Ctrl-C"]
 )
@@ -419,9 +439,9 @@ def test_the_terminal_is_the_commands(start: Start, tmp_path: Path, typed: bytes
     said = b""
     with suppress(OSError):  # the terminal is closed when its last process ends
         while b"ready" not in said:
-            said += os.read(terminal, 1_000)
+            said += heard(terminal)
         os.write(terminal, typed)
-        while part := os.read(terminal, 1_000):
+        while part := heard(terminal):
             said += part
     os.close(terminal)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == ends[0]
