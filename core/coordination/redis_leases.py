@@ -164,8 +164,8 @@ class RedisLeases:
 
     def refuse(self, waiting: Waiting, reason: str, cycle: Sequence[str] = ()) -> bool:
         """See `Leases.refuse`."""
-        told = verdict(reason, cycle)
-        return bool(self._table.run(REFUSE, waiting.name, waiting.seq, waiting.session, told))
+        one = (waiting.name, waiting.seq, waiting.session, verdict(reason, cycle))
+        return bool(self._table.server.run(REFUSE, self._table.key, *one, 0, again=(*one, 1)))
 
     def break_(self, name: str, by: str, reason: str, record: Recorder, token: int | None = None) -> Lease:
         """See `Leases.break_`; raises UsageError where several hold the name and ``token`` names none of them."""

@@ -285,9 +285,9 @@ return 1
 """name, seq, session: serve it before those ahead, if it still waits, holds something, and there is room. 1 | 0"""
 
 REFUSE = Script(r"""
-local name, seq, session, reason = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local name, seq, session, reason, again = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local request, told = place_of(name, seq, session), P .. ':refused:' .. seq
-if not request then return redis.call('GET', told) == reason and 1 or 0 end
+if not request then return again == '1' and redis.call('GET', told) == reason and 1 or 0 end
 drop(name, request)
 redis.call('SET', told, reason, 'PX', 60000)
 redis.call('SET', P .. ':verdict:' .. request, reason, 'PX', 60000)
@@ -296,4 +296,4 @@ wake(request, 'refused')
 pump(name, read(redis.call('HGET', P, name)))
 return 1
 """)
-"""name, seq, session, reason: time that waiter out. 1, also when sent again | 0: it does not wait"""
+"""name, seq, session, reason, whether it is sent again: time that waiter out. 1 | 0: it does not wait"""
