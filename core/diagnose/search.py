@@ -364,7 +364,7 @@ class _Search:
                 self._asked += 1
                 passes = self._probe(sha, fresh=True)
                 self._afresh[sha] += 1
-                if passes is wanted:
+                if passes is wanted and self._known.get(sha) is not (not wanted):  # else it said both
                     self._note(sha, passes)
                 elif passes is None:
                     why = f"the {name} {sha[:12]} could not be judged when it was run again"

@@ -280,6 +280,24 @@ def test_whoever_is_blamed_was_seen_to_fail_twice_and_its_parents_to_pass_twice(
         assert found.reasons
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_nobody_is_blamed_whose_parent_said_both(seed: int) -> None:
+    """A run that had refuted another suspect counted for its commit, whatever it had said."""
+    parents = {"h": ("m", "s"), "s": ("f",), "m": ("f", "b"), "b": ("f",), "f": ("e",), "e": (GOOD,)}
+    dice = random.Random(seed)
+    history = History(parents, ["h", "m", "f", "e"], frozenset("m"), flaky={"f": 0.4, "s": 0.3}, dice=dice)
+    told: dict[str, set[bool | None]] = {}
+
+    def probe(sha: str, fresh: bool = False) -> bool | None:
+        answer = history(sha, fresh)
+        told.setdefault(sha, set()).add(answer)
+        return answer
+
+    found = search([*history.way, GOOD], probe, last_good=GOOD, terrain=lambda good: Terrain(parents), lookback=999)
+    for blamed in found.culprits:
+        assert all(told[parent] == {True} for parent in parents[blamed])
+
+
 def test_where_answers_were_flaky_the_confirmation_is_repeated_more_often() -> None:
     world = World(20, 7)
     find(world, last_good=world.history[-1], flake_rate=lambda: 0.2)
