@@ -209,24 +209,36 @@ def _keep_what_came_between(desk: Desk, now: Issue, ours: str, holds: Holds) -> 
 
     Raises ConcurrencyConflictError where it cannot be merged (then theirs stands), or where it comes on and on.
     """
-    before, number, clash = now.body, now.number, ""
+    before, number = now.body, now.number
+    clashes: list[str] = []  # all of them: of two that others wrote the later one may not have what the earlier had
     for _ in range(KEEPING):
         theirs = came_between(desk.tracker, number, before, ours)
         if theirs is None:
             break
         merged = merge_lines(before, ours, theirs)
         if merged is None:
-            clash, merged = theirs, theirs
+            clashes.append(theirs)
+            desk.records.wrote(  # at once: this process may be killed before anybody else tells it
+                desk.holder,
+                "put back",
+                f"issue {number}",
+                before={"body": theirs},
+                after={"body": ours},
+                token=holds.token(f"issue/{number}"),
+                why="others wrote the same lines while the body was put back",
+                outcome="persistent_conflict",
+            )
+            merged = theirs
         holds.renew()
         desk.tracker.write(number, body=merged)
         before, ours = ours, merged
     else:
-        clash = clash or ours
-    if clash:
+        clashes.append(ours)
+    if clashes:
         raise ConcurrencyConflictError(
             f"Issue {number}: others wrote its body while it was put back; theirs stays",
             {"body": ours},
-            {"body": clash},
+            {"body": "\n\n".join(dict.fromkeys(clashes))},
             now,
         )
 
