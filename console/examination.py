@@ -392,8 +392,8 @@ def _tracker(context: Context) -> Iterator[Found]:
         yield Found("tracker", Status.OK, "local: Issues live on this machine")
         return
     from ..core.issues.errors import TrackerRefusedError
-    from ..core.issues.github import open_github
-    from ..core.issues.inspection import inspect
+    from ..core.issues.github.inspection import inspect
+    from ..core.issues.github.tracker import open_github
 
     try:
         tracker = open_github(settings, context.paths, context.clock)

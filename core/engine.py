@@ -42,7 +42,7 @@ from .rounds import Rounds
 from .services import Services
 
 if TYPE_CHECKING:
-    from .issues.watch import IssueWatch
+    from .issues.github.watch import IssueWatch
 
 DETECT_EVERY_S = 0.1
 OBSERVE_EVERY_S = 1.0
@@ -254,7 +254,7 @@ class Engine:
             ("respond", self._respond, DETECT_EVERY_S),
         ]
         if self._services.settings.tracker.kind == "github":
-            from .issues.watch import IssueWatch  # PyGithub costs most of a second: only where it is needed
+            from .issues.github.watch import IssueWatch  # PyGithub costs most of a second: only where it is needed
 
             services = self._services
             place = (services.settings.tracker, services.paths, services.store, services.clock)

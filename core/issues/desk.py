@@ -192,7 +192,7 @@ def _tracker(
 ) -> Tracker:
     if settings.tracker.kind == "local":
         return LocalTracker(connections, clock, holder)
-    from .github import open_github  # PyGithub is dear: only who needs it
+    from .github.tracker import open_github  # PyGithub is dear: only who needs it
 
     return open_github(settings.tracker, paths, clock)
 

@@ -13,8 +13,8 @@ from ..config import TrackerSettings
 from ..errors import StoreError
 from ..store.connections import Connections
 from ..store.paths import RepositoryPaths
-from .credentials import identity, server_of
-from .limiter import Limiter, limits_file
+from .github.credentials import identity, server_of
+from .github.limiter import Limiter, limits_file
 from .local import open_connections
 
 

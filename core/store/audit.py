@@ -16,11 +16,13 @@ from datetime import datetime
 
 from ..clock import iso
 from ..codec import canonical, from_json
-from ..text import clean, mask_secrets
+from ..text import clean, clean_lines, mask_secrets
 from .tables import Tables
 
 _GENESIS = "0" * 64
 _LONGEST = 2_000
+_LARGEST = 100_000
+"""Characters of a value in the details: more than the body of an Issue can have; both sides of a conflict are there."""
 _SHORT = 12
 
 
@@ -143,4 +145,5 @@ def _plain(value: object) -> object:
         return iso(value)
     if value is None or isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value)):
         return value
-    return _safe(str(value))
+    text = str(value)
+    return _safe(text) if len(text) <= _SHORT else mask_secrets(clean_lines(text, limit=_LARGEST))

@@ -15,7 +15,6 @@ from typing import Any
 from rollcage.core.clock import SystemClock
 from rollcage.core.config import Settings
 from rollcage.core.errors import LeaseError, RollcageError
-from rollcage.core.issues import github  # noqa: F401 - imported once, before the children are forked
 from rollcage.core.issues.batch import batch_operation_atomically, recover
 from rollcage.core.issues.comment import comment_on_issue
 from rollcage.core.issues.create import create_issue_atomically
@@ -30,6 +29,7 @@ from rollcage.core.issues.errors import (
     TrackerOfflineError,
     TrackerRefusedError,
 )
+from rollcage.core.issues.github import tracker  # noqa: F401 - imported once, before the children are forked
 from rollcage.core.issues.scope import Scope, scope_of
 from rollcage.core.issues.update import read_issue, update_issue_with_optimistic_lock
 from rollcage.core.store.paths import RepositoryPaths

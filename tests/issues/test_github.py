@@ -16,8 +16,6 @@ import pytest
 from rollcage.core.clock import Clock
 from rollcage.core.config import TrackerSettings
 from rollcage.core.errors import StoreError
-from rollcage.core.issues.claims import GitClaims
-from rollcage.core.issues.credentials import APP_ID, APP_INSTALLATION, APP_KEY
 from rollcage.core.issues.errors import (
     OutcomeUnknownError,
     TrackerError,
@@ -25,12 +23,14 @@ from rollcage.core.issues.errors import (
     TrackerOfflineError,
     TrackerRefusedError,
 )
-from rollcage.core.issues.github import GitHubTracker, open_github
-from rollcage.core.issues.github_client import GitHubClient, Request
-from rollcage.core.issues.github_retry import Answer
+from rollcage.core.issues.github.claims import GitClaims
+from rollcage.core.issues.github.client import GitHubClient, Request
+from rollcage.core.issues.github.credentials import APP_ID, APP_INSTALLATION, APP_KEY
+from rollcage.core.issues.github.limiter import WRITE, Cost
+from rollcage.core.issues.github.retry import Answer
+from rollcage.core.issues.github.tracker import GitHubTracker, open_github
 from rollcage.core.issues.issue import Draft
 from rollcage.core.issues.kept import Kept
-from rollcage.core.issues.limiter import WRITE, Cost
 from rollcage.core.store.paths import RepositoryPaths
 
 from ..conftest import ManualClock

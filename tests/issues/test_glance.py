@@ -9,9 +9,9 @@ import pytest
 
 from rollcage.core.board import TrackerView
 from rollcage.core.config import TrackerSettings
-from rollcage.core.issues.credentials import APP_ID, APP_INSTALLATION, server_of
+from rollcage.core.issues.github.credentials import APP_ID, APP_INSTALLATION, server_of
+from rollcage.core.issues.github.limiter import READ, Limiter, Told, limits_file
 from rollcage.core.issues.glance import TrackerGlance
-from rollcage.core.issues.limiter import READ, Limiter, Told, limits_file
 from rollcage.core.issues.local import open_connections
 from rollcage.core.store.paths import RepositoryPaths
 

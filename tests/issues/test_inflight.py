@@ -11,10 +11,10 @@ import pytest
 
 from rollcage.core.coordination.leases import Leases, LostLeaseError
 from rollcage.core.errors import LeaseError
-from rollcage.core.issues.app_token import TIMEOUT_S
 from rollcage.core.issues.batch import recover
 from rollcage.core.issues.desk import TTL, Desk
 from rollcage.core.issues.errors import IssueUpdateError, TrackerOfflineError
+from rollcage.core.issues.github.app_token import TIMEOUT_S
 from rollcage.core.issues.inflight import LANDS_WITHIN_S, numbers_in_flight
 from rollcage.core.issues.issue import Draft
 from rollcage.core.issues.update import read_issue, update_issue_with_optimistic_lock

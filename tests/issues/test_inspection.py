@@ -9,8 +9,8 @@ import pytest
 
 from rollcage.console.examination import Found, Status, _tracker
 from rollcage.core.clock import SystemClock
-from rollcage.core.issues.github_client import GitHubClient, Request
-from rollcage.core.issues.github_retry import Answer
+from rollcage.core.issues.github.client import GitHubClient, Request
+from rollcage.core.issues.github.retry import Answer
 
 from ..conftest import ManualClock
 from ..loop import Shop

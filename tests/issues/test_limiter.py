@@ -17,7 +17,18 @@ from hypothesis import strategies as st
 
 from rollcage.core.errors import StoreError
 from rollcage.core.issues.errors import TrackerLimitError, TrackerOfflineError
-from rollcage.core.issues.limiter import CREATE, QUERY, READ, WRITE, Cost, Limiter, Limits, Slot, Told, limits_file
+from rollcage.core.issues.github.limiter import (
+    CREATE,
+    QUERY,
+    READ,
+    WRITE,
+    Cost,
+    Limiter,
+    Limits,
+    Slot,
+    Told,
+    limits_file,
+)
 from rollcage.core.store.paths import RepositoryPaths
 
 from ..conftest import ManualClock
@@ -260,7 +271,7 @@ WORKER = """
 import sys, time, threading
 from pathlib import Path
 from rollcage.core.clock import SystemClock
-from rollcage.core.issues.limiter import CREATE, WRITE, Limiter, Limits
+from rollcage.core.issues.github.limiter import CREATE, WRITE, Limiter, Limits
 
 class Fast(SystemClock):  # all processes see the same clock, which runs 120 times as fast
     def boot(self): return super().boot() * 120
@@ -311,7 +322,7 @@ def test_processes_together_keep_the_limits_and_each_gets_its_share(file: Path) 
 def test_a_killed_process_takes_nothing_of_the_count_with_it(file: Path, clock: ManualClock) -> None:
     script = (
         "import os, sys; from pathlib import Path; from rollcage.core.clock import SystemClock\n"
-        "from rollcage.core.issues.limiter import WRITE, Limiter\n"
+        "from rollcage.core.issues.github.limiter import WRITE, Limiter\n"
         "limiter = Limiter(Path(sys.argv[1]), SystemClock())\n"
         "for _ in range(180): limiter.reserve(WRITE)\n"
         "os.kill(os.getpid(), 9)\n"

@@ -18,12 +18,12 @@ import pytest
 
 from rollcage.core.clock import SystemClock
 from rollcage.core.config import TrackerSettings
-from rollcage.core.issues.claims import GitClaims
 from rollcage.core.issues.errors import TrackerRefusedError
-from rollcage.core.issues.github import GitHubTracker, open_github
-from rollcage.core.issues.inspection import inspect
+from rollcage.core.issues.github.claims import GitClaims
+from rollcage.core.issues.github.inspection import inspect
+from rollcage.core.issues.github.polling import Change, Poller
+from rollcage.core.issues.github.tracker import GitHubTracker, open_github
 from rollcage.core.issues.issue import Draft
-from rollcage.core.issues.polling import Change, Poller
 from rollcage.core.store.paths import RepositoryPaths
 
 # Read where this file is imported: `own_home` takes all ROLLCAGE_ variables away.

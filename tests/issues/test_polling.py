@@ -16,10 +16,10 @@ from rollcage.core.config import Level, TrackerSettings
 from rollcage.core.engine import Engine
 from rollcage.core.errors import UsageError
 from rollcage.core.issues.errors import TrackerOfflineError, TrackerRefusedError
-from rollcage.core.issues.github import GitHubTracker, open_github
-from rollcage.core.issues.polling import Change, Poller
-from rollcage.core.issues.watch import IssueWatch
-from rollcage.core.issues.webhook import PORT, SECRET, WebhookReceiver, open_webhook
+from rollcage.core.issues.github.polling import Change, Poller
+from rollcage.core.issues.github.tracker import GitHubTracker, open_github
+from rollcage.core.issues.github.watch import IssueWatch
+from rollcage.core.issues.github.webhook import PORT, SECRET, WebhookReceiver, open_webhook
 from rollcage.core.store.paths import RepositoryPaths
 from rollcage.core.store.store import Store
 
@@ -270,7 +270,7 @@ def test_what_keeps_the_engine_from_looking_is_one_problem_until_it_is_over(
 def test_a_running_engine_writes_events_of_changes(github: GitHub, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GITHUB_TOKEN", github.token)
     shop.configure(tracker={"kind": "github", "repo": github.repository, "base_url": github.url})
-    monkeypatch.setattr("rollcage.core.issues.polling.LOOK_S", 0.1)
+    monkeypatch.setattr("rollcage.core.issues.github.polling.LOOK_S", 0.1)
     monkeypatch.setattr("rollcage.core.engine.ISSUES_EVERY_S", 0.1)
     shop.open()
 

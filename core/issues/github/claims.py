@@ -12,8 +12,8 @@ import hashlib
 import json
 import uuid
 
-from .errors import OutcomeUnknownError, TrackerRefusedError
-from .github_client import GitHubClient, Request, read_with
+from ..errors import OutcomeUnknownError, TrackerRefusedError
+from .client import GitHubClient, Request, read_with
 from .limiter import WRITE
 
 SPACE = "rollcage/claims"

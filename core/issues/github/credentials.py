@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from ..clock import Clock
-from ..config import TrackerSettings
-from .errors import TrackerRefusedError
+from ...clock import Clock
+from ...config import TrackerSettings
+from ..errors import TrackerRefusedError
 
 APP_ID, APP_KEY, APP_INSTALLATION = (
     "ROLLCAGE_GITHUB_APP_ID",

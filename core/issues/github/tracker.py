@@ -17,19 +17,19 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
-from ..clock import Clock, parse_iso
-from ..config import TrackerSettings
-from ..errors import UsageError
-from ..store.paths import RepositoryPaths
-from ..text import clean
+from ...clock import Clock, parse_iso
+from ...config import TrackerSettings
+from ...errors import UsageError
+from ...store.paths import RepositoryPaths
+from ...text import clean
+from ..errors import TrackerLimitError, TrackerRefusedError
+from ..issue import BodyEdit, Budget, Comment, Draft, Issue, sorted_names
+from ..kept import FILE, Kept
+from ..values import name_key
+from .client import PER_PAGE, GitHubClient, Request, read_with
 from .credentials import credential, server_of
-from .errors import TrackerLimitError, TrackerRefusedError
-from .github_client import PER_PAGE, GitHubClient, Request, read_with
-from .github_retry import Answer
-from .issue import BodyEdit, Budget, Comment, Draft, Issue, sorted_names
-from .kept import FILE, Kept
 from .limiter import CREATE, QUERY, WRITE, Cost, Limiter, limits_file
-from .values import name_key
+from .retry import Answer
 
 EDITS = 20
 _QUERY = """

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from ..errors import UsageError
+from ...errors import UsageError
 
 PORT, SECRET = "ROLLCAGE_WEBHOOK_PORT", "ROLLCAGE_WEBHOOK_SECRET"
 LARGEST = 25_000_000

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from ..clock import Clock, iso, parse_iso
-from ..store.connections import Connections
-from ..store.database import connect
-from .errors import TrackerRefusedError
-from .github import GitHubTracker, github_time
-from .issue import Issue
+from ...clock import Clock, iso, parse_iso
+from ...store.connections import Connections
+from ...store.database import connect
+from ..errors import TrackerRefusedError
+from ..issue import Issue
+from .tracker import GitHubTracker, github_time
 
 OVERLAP = timedelta(seconds=2)
 LOOK_S = 15.0

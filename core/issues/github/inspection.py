@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ..clock import Clock
+from ...clock import Clock
+from ..errors import TrackerError, TrackerLimitError, TrackerOfflineError, TrackerRefusedError
+from .client import Request
 from .credentials import DEFAULT_SERVER
-from .errors import TrackerError, TrackerLimitError, TrackerOfflineError, TrackerRefusedError
-from .github import GitHubTracker
-from .github_client import Request
+from .tracker import GitHubTracker
 
 CLOCK_S = 60.0
 """A difference of clocks that is told."""

@@ -6,15 +6,15 @@ import os
 import threading
 from collections.abc import Mapping
 
-from ..clock import Clock
-from ..config import TrackerSettings
-from ..errors import RollcageError
-from ..store.paths import RepositoryPaths
-from ..store.store import Store
-from ..text import clean
-from .errors import TrackerLimitError
-from .github import GitHubTracker, open_github
+from ...clock import Clock
+from ...config import TrackerSettings
+from ...errors import RollcageError
+from ...store.paths import RepositoryPaths
+from ...store.store import Store
+from ...text import clean
+from ..errors import TrackerLimitError
 from .polling import Change, Poller
+from .tracker import GitHubTracker, open_github
 from .webhook import WebhookReceiver, open_webhook
 
 FILE = "watched.db"

@@ -15,10 +15,10 @@ import jwt
 import requests
 from github import Auth, Github, GithubException
 
-from ..clock import Clock, parse_iso
+from ...clock import Clock, parse_iso
+from ..errors import TrackerOfflineError, TrackerRefusedError
 from .credentials import APP_KEY, app_identity
-from .errors import TrackerOfflineError, TrackerRefusedError
-from .github_retry import NeverRetry, StrayAnswerError, in_words, read_answer, refusal
+from .retry import NeverRetry, StrayAnswerError, in_words, read_answer, refusal
 
 RENEW_S = 300.0
 """A token is renewed so long before it ends: an hour after it was made."""

@@ -17,12 +17,13 @@ from weakref import WeakSet
 import requests
 from github import Auth, Github, GithubException
 
-from ..clock import Clock
-from ..errors import StoreError
+from ...clock import Clock
+from ...errors import StoreError
+from ..errors import OutcomeUnknownError, TrackerError, TrackerLimitError, TrackerOfflineError
 from .app_token import API_VERSION, TIMEOUT_S
 from .credentials import Credential
-from .errors import OutcomeUnknownError, TrackerError, TrackerLimitError, TrackerOfflineError
-from .github_retry import (
+from .limiter import NOTHING, PATIENCE_S, READ, Cost, Limiter, Slot, Told
+from .retry import (
     RETRY_AFTER_S,
     Answer,
     NeverRetry,
@@ -32,7 +33,6 @@ from .github_retry import (
     read_answer,
     refusal,
 )
-from .limiter import NOTHING, PATIENCE_S, READ, Cost, Limiter, Slot, Told
 
 T = TypeVar("T")
 PER_PAGE = 100

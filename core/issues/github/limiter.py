@@ -27,13 +27,13 @@ from datetime import timedelta
 from math import ceil
 from pathlib import Path
 
-from ..clock import Clock, iso, parse_iso
-from ..errors import StoreError
-from ..store.connections import Connections
-from ..store.database import connect
-from ..store.paths import RepositoryPaths
-from .errors import TrackerLimitError, TrackerOfflineError
-from .issue import Budget
+from ...clock import Clock, iso, parse_iso
+from ...errors import StoreError
+from ...store.connections import Connections
+from ...store.database import connect
+from ...store.paths import RepositoryPaths
+from ..errors import TrackerLimitError, TrackerOfflineError
+from ..issue import Budget
 from .rates import CELLS, MINUTE, SECOND, Window, earliest
 
 

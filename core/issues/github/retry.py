@@ -1,7 +1,7 @@
 """What an answer of GitHub, or the lack of one, means: done, not done, or not to be known. Only reads are asked again.
 
 PyGithub's default retry re-sends a POST after a 5xx, and follows a 301 without its query. So urllib3 gets a retry that
-never retries and stops at what PyGithub would go on with, and `rollcage.core.issues.github_client` asks again itself.
+never retries and stops at what PyGithub would go on with, and `rollcage.core.issues.github.client` asks again itself.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from urllib3 import BaseHTTPResponse, Retry
 from urllib3.connectionpool import ConnectionPool
 from urllib3.exceptions import MaxRetryError, NewConnectionError, SSLError
 
-from ..text import clean, mask_secrets
-from .errors import TrackerRefusedError
+from ...text import clean, mask_secrets
+from ..errors import TrackerRefusedError
 from .limiter import Told
 
 RETRY_AFTER_S = (0.5, 2.0)
