@@ -13,6 +13,8 @@ from tests.coordination.history import History, Operation
 
 LONGEST = 6.0
 """Seconds that a wait may last, where those ahead need milliseconds each; the machine may be busy with other things."""
+LATE = 1.0
+"""Seconds by which the keeper may see later that the time of a lease is up."""
 
 Span = tuple[float, float]
 
@@ -41,18 +43,10 @@ def _no_circles(history: History) -> list[str]:
     if not refused:
         return []
     waits: dict[tuple[str, str], list[Span]] = defaultdict(list)
-    holds: dict[tuple[str, str], list[Span]] = defaultdict(list)
-    ends: dict[tuple[str, int], float] = {}
-    for one in history.operations:
-        if one.call in {"release", "break"} and one.answer == "ok":
-            ends[one.name, one.token] = one.returned
     for one in history.operations:
         if one.call == "acquire":
             waits[one.holder, one.name].append((one.invoked, one.returned))
-            if one.answer in {"ok", "unknown"}:  # until its end, or its time is up
-                lapse = one.expires if one.answer == "ok" else one.returned + one.ttl
-                end = min(ends.get((one.name, one.token), math.inf), lapse + 1.0)
-                holds[one.holder, one.name].append((one.invoked, end))
+    holds = _holdings(history)
     wrong = []
     for one in refused:
         holders, names = one.circle[::2], one.circle[1::2]
@@ -64,6 +58,33 @@ def _no_circles(history: History) -> list[str]:
         elif not _meet(spans, (one.invoked, one.returned)):
             wrong.append(f"{one.name}: {one.holder} was refused for a circle that never was: {one.circle}")
     return wrong
+
+
+def _holdings(history: History) -> dict[tuple[str, str], list[Span]]:
+    """Return when who may have held which name, as the keeper saw it: by (holder, name).
+
+    A lease ends with its release or break; else when its time is up, which counts from the last time that it was
+    given or may have been renewed. Who asks for several at once and is refused may have had all but the last of them:
+    they are taken in the order of their names.
+    """
+    ends: dict[tuple[str, int], float] = {}
+    lapses: dict[tuple[str, int], float] = defaultdict(float)
+    last: dict[tuple[str, float], bytes] = defaultdict(bytes)
+    for one in history.operations:
+        if one.call in {"release", "break"} and one.answer == "ok":
+            ends[one.name, one.token] = one.returned
+        elif one.call in {"acquire", "renew"} and one.answer in {"ok", "unknown"} and one.token:
+            lapses[one.name, one.token] = max(lapses[one.name, one.token], one.returned + one.ttl)
+        if one.together:
+            last[one.holder, one.invoked] = max(last[one.holder, one.invoked], one.name.encode())
+    holds: dict[tuple[str, str], list[Span]] = defaultdict(list)
+    for one in history.operations:
+        had = one.answer in {"ok", "unknown"} or (one.together and one.name.encode() < last[one.holder, one.invoked])
+        if one.call == "acquire" and had:
+            lapse = lapses[one.name, one.token] if one.token else one.returned + one.ttl
+            end = min(ends.get((one.name, one.token), math.inf), lapse + LATE)
+            holds[one.holder, one.name].append((one.invoked, end))
+    return holds
 
 
 def _meet(spans: list[list[Span]], window: Span) -> bool:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from rollcage.core.coordination.leases import DeadlockError
 from rollcage.core.coordination.redis_leases import RedisLeases
 from rollcage.core.coordination.redis_scripts import RELEASE
+from rollcage.core.errors import LeaseError
 from tests.coordination import circles, deadlock_trials
 from tests.coordination.campaign import LOCKS, Ended, entangled, run
 from tests.coordination.guarded import Guarded
+from tests.coordination.history import History, Recorded, now, read
 from tests.coordination.keepers import KEEPERS, Keeper, Redis, keeper_of
 from tests.coordination.workload import Plan
 
@@ -121,6 +125,11 @@ class TestDeadlocks:
         assert len(circles.refusals(ended.history)) >= 5
 
 
+def _in_vain(locks: Recorded, names: list[str], who: str) -> None:
+    with pytest.raises(LeaseError, match="an end to it"):
+        locks.acquire_all(names, who, 20, 20, session=who)
+
+
 class TestFound:
     """What the random work found, each as a story of its own."""
 
@@ -132,6 +141,29 @@ class TestFound:
         assert [one.name for one in held] == ["issue/1", "issue/2"]
         for opened in (other, leases):
             opened.close()
+
+    def test_who_still_holds_what_it_forgot_is_refused_for_a_circle_that_was(
+        self, keeper: Keeper, tmp_path: Path
+    ) -> None:
+        """Once the judge did not see the lock that the other had while it waited for a second, in vain."""
+        leases = keeper.leases()
+        locks = Recorded(leases, tmp_path / "p.jsonl", "p")
+        locks.acquire("issue/2", "p/1", 20, session="p/1")
+        both = threading.Thread(target=_in_vain, args=(locks, ["issue/1", "issue/2"], "p/0"))
+        both.start()
+        deadline = now() + 30
+        while not (waitings := leases.wait_log().waitings):
+            assert now() < deadline
+            threading.Event().wait(0.005)
+        for _ in range(3):
+            with pytest.raises(DeadlockError):
+                locks.acquire("issue/1", "p/1", 20, 20, session="p/1")
+        assert leases.refuse(waitings[0], "an end to it")
+        both.join()
+        leases.close()
+        history = History(read([tmp_path / "p.jsonl"]))
+        assert [one.circle for one in circles.refusals(history)] == [("p/1", "issue/1", "p/0", "issue/2")] * 3
+        assert not circles.faults(history)
 
     def test_a_release_that_is_sent_again_is_found_though_others_came_and_went(self, tmp_path: Path) -> None:
         """Else its holder would be told that its lease was lost, which it was not."""
