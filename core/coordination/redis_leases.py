@@ -178,8 +178,9 @@ class RedisLeases:
         lease = leases[0]
         record(by, "break lock", f"{lease.name}: token {lease.token}, held by {lease.holder}", reason)
         why = f"was broken by {clean(by, limit=200)}: {clean(reason) or 'no reason'}"
-        if not self._table.run(TAKE, name, lease.token, "", why):
-            raise LostLeaseError(f"nobody holds lock {clean(name)!r} any more: it has gone by itself")
+        one = (name, lease.token, "", why)
+        if not self._table.server.run(TAKE, self._table.key, *one, 0, again=(*one, 1)):
+            raise LostLeaseError(f"token {lease.token} of lock {clean(name)!r} is held no more: it ended meanwhile")
         return lease
 
     def close(self) -> None:

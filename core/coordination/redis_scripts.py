@@ -179,15 +179,15 @@ return why(leases, token)
 """name, token. held HOLDER TTL LEFT SLOTS BOOT ID | lapsed | gone WHY | lost | taken HOLDER TOKEN | stale"""
 
 TAKE = Script(r"""
-local name, token, id, reason = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
+local name, token, id, reason, again = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
 local leases = read(redis.call('HGET', P, name))
 local _, lease = find(leases, token)
-if not lease then return redis.call('GET', P .. ':gone:' .. int(token)) == reason and 1 or 0 end
+if not lease then return again == '1' and redis.call('GET', P .. ':gone:' .. int(token)) == reason and 1 or 0 end
 if id ~= '' and lease[ID] ~= id then return 0 end
 take(name, token, reason)
 return 1
 """)
-"""name, token, id of the holder (empty: any), reason: take it away. 1, also when sent again | 0: it is not held"""
+"""name, token, id of the holder (empty: any), reason, whether it is sent again: take it away. 1 | 0: it is not held"""
 
 FORGET = Script(r"""
 local dead = {}

@@ -88,7 +88,7 @@ class RedisTable:
         """
         dead = [token for token, holder in watched.items() if not self.lives(self.boot_id, holder)]
         for token in dead:
-            self.run(TAKE, name, token, watched.pop(token), ENDED)
+            self.run(TAKE, name, token, watched.pop(token), ENDED, 0)
         return bool(dead)
 
     def living(self, which: str = "all") -> tuple[int, list[Row], list[Row]]:

@@ -367,6 +367,19 @@ class TestCrowds:
         assert sorted(fields) == ["\x01epoch", "\x01seq", "\x01token"]
 
 
+def test_of_two_who_break_it_at_once_in_the_same_words_one_has_done_it(hosts: Hosts) -> None:
+    first, second = hosts.leases(), hosts.leases()
+    held = first.acquire("a", "ann")
+
+    def before(who: str, what: str, subject: str, why: str = "") -> None:
+        assert second.break_("a", "op", "ann hangs", lambda *_: None).token == held.token
+
+    with pytest.raises(LostLeaseError, match=f"token {held.token} of lock 'a' is held no more"):
+        first.break_("a", "op", "ann hangs", before)
+    with pytest.raises(LostLeaseError, match="was broken by op: ann hangs"):
+        first.renew(held)
+
+
 def test_a_fork_is_a_holder_of_its_own(hosts: Hosts) -> None:
     leases = hosts.leases()
     held = leases.acquire("a", "parent")
