@@ -201,7 +201,7 @@ class LocalTracker:
                 return
             last = rows[-1][0]
 
-    def body_edits(self, number: int) -> tuple[BodyEdit, ...] | None:
+    def body_edits(self, number: int, most: int = 20) -> tuple[BodyEdit, ...] | None:
         """Return ``None``: here nothing comes between what is read and what is written, both in one transaction."""
         return None
 

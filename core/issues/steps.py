@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from .desk import Desk, Holds
 from .errors import ConcurrencyConflictError, OutcomeUnknownError, TrackerLimitError, TrackerOfflineError
 from .inflight import Flight, settle
-from .issue import FIELDS, Issue
+from .issue import FIELDS, BodyEdit, Issue
 from .merge import SETS, Change, merge_lines, same_text
 from .records import fields_of
 from .tracker import Tracker
@@ -196,12 +196,28 @@ def came_between(tracker: Tracker, number: int, before: str, ours: str) -> str |
 
     Only the history of edits tells, where the tracker has one.
     """
-    edits = tracker.body_edits(number) or ()
-    mine = next((place for place, edit in enumerate(edits) if edit.body is not None and _same(edit.body, ours)), None)
+    edits, mine = edits_about(tracker, number, ours) or ((), None)
     if mine is None or mine + 1 >= len(edits):
         return None  # not written, or nothing is known of what was before
     theirs = edits[mine + 1].body
     return None if theirs is None or _same(theirs, before) else theirs
+
+
+def edits_about(tracker: Tracker, number: int, ours: str) -> tuple[tuple[BodyEdit, ...], int | None] | None:
+    """Return the edits of a body, newest first, far enough back to show who wrote before ``ours``, and which is ours.
+
+    ``None``: this tracker has no history. Most often the first few tell; so the many are asked for only where not.
+    """
+    edits, mine = tuple[BodyEdit, ...](), None
+    for most in (20, 100):
+        found = tracker.body_edits(number, most)
+        if found is None:
+            return None
+        edits = found
+        mine = next((at for at, edit in enumerate(edits) if edit.body is not None and _same(edit.body, ours)), None)
+        if len(edits) < most or (mine is not None and mine + 1 < most):
+            break
+    return edits, mine
 
 
 def _keep_what_came_between(desk: Desk, now: Issue, ours: str, holds: Holds) -> None:

@@ -93,8 +93,8 @@ class Tracker(Protocol):
         """Yield the comments of an Issue, oldest first."""
         ...
 
-    def body_edits(self, number: int) -> tuple[BodyEdit, ...] | None:
-        """Return who changed the body, newest first (at most 20); ``None``: this tracker cannot tell."""
+    def body_edits(self, number: int, most: int = 20) -> tuple[BodyEdit, ...] | None:
+        """Return who changed the body, newest first, at most ``most`` (1 to 100); ``None``: this one cannot tell."""
         ...
 
     def label_definitions(self) -> dict[str, tuple[str, str]]:

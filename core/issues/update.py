@@ -36,7 +36,7 @@ from .merge import Change, Conflicting, Wanted, merge_lines, plan, same_text, wa
 from .notify import queue_about, queue_released
 from .records import fields_of
 from .scope import check_write
-from .steps import Inverse, answered, change_back, in_turn, instead, inverse_of, patiently, steps
+from .steps import Inverse, answered, change_back, edits_about, in_turn, instead, inverse_of, patiently, steps
 from .values import check_number
 
 ATTEMPTS = 5
@@ -364,13 +364,13 @@ class _Work:
         for delay in LAGS:
             if delay:
                 self._desk.clock.wait(threading.Event(), delay)
-            edits = self._desk.tracker.body_edits(self._number)
-            if edits is None:
+            found = edits_about(self._desk.tracker, self._number, ours)
+            if found is None:
                 return True  # nobody can tell
-            mine = next((place for place, edit in enumerate(edits) if _is(edit.body, ours)), None)
+            edits, mine = found
             if mine is not None or not is_there:
                 break
-        if edits is None or mine is None:
+        if mine is None:
             return False
         theirs = edits[mine + 1].body if mine + 1 < len(edits) else None
         if theirs is None or _is(theirs, before):

@@ -195,9 +195,9 @@ class FaultyTracker:
     def comments(self, number: int) -> Iterator[Comment]:
         yield from self._call("comments", lambda: list(self.said.get(number, [])))
 
-    def body_edits(self, number: int) -> tuple[BodyEdit, ...] | None:
+    def body_edits(self, number: int, most: int = 20) -> tuple[BodyEdit, ...] | None:
         def edits() -> tuple[BodyEdit, ...] | None:
-            return tuple(self._edits.get(number, ())[:20]) if self.keeps_history else None
+            return tuple(self._edits.get(number, ())[:most]) if self.keeps_history else None
 
         return self._call("body_edits", edits)
 

@@ -31,12 +31,11 @@ from .credentials import credential, server_of
 from .limiter import CREATE, QUERY, WRITE, Cost, Limiter, limits_file
 from .retry import Answer
 
-EDITS = 20
 _QUERY = """
 query($owner: String!, $name: String!, $number: Int!) {
   repository(owner: $owner, name: $name) { issue(number: $number) { %s } }
 }"""
-_EDITS_QUERY = _QUERY % f"userContentEdits(first: {EDITS}) {{ nodes {{ editedAt deletedAt diff editor {{ login }} }} }}"
+_EDITS_QUERY = _QUERY % "userContentEdits(first: %d) { nodes { editedAt deletedAt diff editor { login } } }"
 _ISSUE_QUERY = (
     _QUERY
     % """
@@ -228,9 +227,9 @@ class GitHubTracker:
 
     # -- history
 
-    def body_edits(self, number: int) -> tuple[BodyEdit, ...] | None:
+    def body_edits(self, number: int, most: int = 20) -> tuple[BodyEdit, ...] | None:
         """See `Tracker.body_edits`. GitHub's ``diff`` of an edit is the whole body as it was after it."""
-        data = self._query(_EDITS_QUERY, number, f"the history of Issue #{number}")
+        data = self._query(_EDITS_QUERY % most, number, f"the history of Issue #{number}")
         return None if data is None else read_with("a history", _read_edits, data)
 
     def _query(self, query: str, number: int, what: str, patience: float | None = None) -> object:
