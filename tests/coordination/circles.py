@@ -15,6 +15,8 @@ LONGEST = 6.0
 """Seconds that a wait may last, where those ahead need milliseconds each; the machine may be busy with other things."""
 LATE = 1.0
 """Seconds by which the keeper may see later that the time of a lease is up."""
+SILENT = 2.0
+"""Seconds for which the keeper may think that someone waits whose call has failed: 1 s of silence, and some delay."""
 
 Span = tuple[float, float]
 
@@ -45,7 +47,8 @@ def _no_circles(history: History) -> list[str]:
     waits: dict[tuple[str, str], list[Span]] = defaultdict(list)
     for one in history.operations:
         if one.call == "acquire":
-            waits[one.holder, one.name].append((one.invoked, one.returned))
+            end = one.returned + (SILENT if one.answer == "unknown" else 0.0)
+            waits[one.holder, one.name].append((one.invoked, end))
     holds = _holdings(history)
     wrong = []
     for one in refused:

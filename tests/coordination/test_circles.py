@@ -68,6 +68,11 @@ class TestGood:
             take("p", "b", 0, 3, 1, ttl=1), take("q", "a", 3, 3.1, 2), take("q", "b", 3.2, 5), refused(3.5, 3.6)
         )
 
+    def test_a_wait_of_which_the_keeper_was_not_told_that_it_is_over(self) -> None:
+        unanswered = replace(take("q", "b", 1, 1.5), answer="unknown")
+        assert not wrong(take("p", "b", 0, 0.1, 1), take("q", "a", 0, 0.1, 2), unanswered, refused(2, 2.1))
+        assert wrong(take("p", "b", 0, 0.1, 1), take("q", "a", 0, 0.1, 2), unanswered, refused(4, 4.1))
+
     def test_what_is_had_of_several_while_the_rest_is_waited_for(self) -> None:
         """Nobody tells what was had of those that were not all had in time."""
         both = together(take("q", "a", 1, 3), take("q", "b", 1, 3))
