@@ -408,7 +408,7 @@ def test_where_the_keeper_does_not_answer_the_command_is_over_before_the_lock_is
 def test_one_that_was_stopped_itself_learns_that_the_lock_was_renewed_all_the_while(
     start: Start, leases: EmbeddedLeases
 ) -> None:
-    child, family = running(start, "echo $$; sleep 0.8", "--ttl", "0.6")
+    child, family = running(start, "echo $$; sleep 2.2", "--ttl", "2")
     os.kill(child.pid, signal.SIGSTOP)
     until(lambda: not any(map(lives, family)))
     assert held(leases)

@@ -93,7 +93,7 @@ def test_an_agent_is_paused_resumed_stopped_and_started_again_with_all_its_proce
             assert shop.here("resume", "worker").code == 0
             assert ticking(shop) == first
             assert shop.here("stop", "worker").code == 0
-            assert not any(map(psutil.pid_exists, first))
+            until(lambda: not any(map(psutil.pid_exists, first)))  # killed they are: their supervisor reaps them
             assert agent(shop)["hold"] == "stopped"
             assert shop.here("resume", "worker").code == 0
             second = ticking(shop)
