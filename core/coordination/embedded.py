@@ -30,6 +30,7 @@ from .holders import Holder, sweep
 from .lease_rows import LeaseRow, WaiterRow
 from .lease_table import LeaseTable
 from .leases import HeldLease, LostLeaseError, Recorder, Waiting, WaitLog, check_numbers, lock_name, verdict
+from .several import all_or_none
 from .tokens import NoTokenError
 from .waiting_line import Line, Wanted
 
@@ -94,26 +95,9 @@ class EmbeddedLeases:
         self, names: Sequence[str], holder: str, ttl: float = 30.0, wait: float = 0.0, *, session: str = ""
     ) -> tuple[HeldLease, ...]:
         """See `Leases.acquire_all`."""
-        wanted = [self._wanted(name, holder, ttl, wait, 1, 1, session) for name in dict.fromkeys(names)]
-        wanted.sort(key=lambda each: each.name.encode())
         end = self._clock.boot() + wait
-        held: builtins.list[HeldLease] = []
-
-        def keep() -> None:
-            """Renew what has less than two thirds of its time left."""
-            if any(each.expires - self._clock.boot() < ttl * 2 / 3 for each in held):
-                held[:] = [self.renew(each) for each in held]
-
-        try:
-            for each in wanted:
-                held += [self._acquire(each, wait, end, keep)]
-            keep()
-        except BaseException:
-            for one in reversed(held):
-                with suppress(LostLeaseError, StoreError):  # lost or not: it ends
-                    self.release(one)
-            raise
-        return tuple(held)
+        wanted = [self._wanted(name, holder, ttl, wait, 1, 1, session) for name in dict.fromkeys(names)]
+        return all_or_none(self, self._clock, ttl, wanted, lambda one, keep: self._acquire(one, wait, end, keep))
 
     def renew(self, held: HeldLease) -> HeldLease:
         """See `Leases.renew`."""

@@ -33,6 +33,7 @@ from .redis_connection import RedisServer, UnreachableError
 from .redis_line import Line, Wanted
 from .redis_scripts import FIND, FORGET, LEAVE, REFUSE, RELEASE, RENEW, TAKE
 from .redis_table import ENDED, MICRO, RedisTable, micro
+from .several import all_or_none
 
 
 class RedisLeases:
@@ -85,26 +86,13 @@ class RedisLeases:
         self, names: Sequence[str], holder: str, ttl: float = 30.0, wait: float = 0.0, *, session: str = ""
     ) -> tuple[HeldLease, ...]:
         """See `Leases.acquire_all`."""
-        wanted = [self._wanted(name, holder, ttl, wait, 1, 1, session) for name in dict.fromkeys(names)]
-        wanted.sort(key=lambda each: each.name.encode())
         end = self._clock.boot() + wait
-        held: builtins.list[HeldLease] = []
+        wanted = [self._wanted(name, holder, ttl, wait, 1, 1, session) for name in dict.fromkeys(names)]
 
-        def keep() -> None:
-            """Renew what has less than two thirds of its time left."""
-            if any(each.expires - self._clock.boot() < ttl * 2 / 3 for each in held):
-                held[:] = [self.renew(each) for each in held]
+        def take(one: Wanted, keep: Callable[[], None]) -> HeldLease:
+            return self._take(one, max(0.0, end - self._clock.boot()), keep, told=wait)
 
-        try:
-            for each in wanted:
-                held += [self._take(each, max(0.0, end - self._clock.boot()), keep, told=wait)]
-            keep()
-        except BaseException:
-            for one in reversed(held):
-                with suppress(LostLeaseError, StoreError):  # lost or not: it ends
-                    self.release(one)
-            raise
-        return tuple(held)
+        return all_or_none(self, self._clock, ttl, wanted, take)
 
     def renew(self, held: HeldLease) -> HeldLease:
         """See `Leases.renew`."""
