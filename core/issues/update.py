@@ -86,6 +86,8 @@ class Goal:
     """What an Issue is to become; asked again at each look at it."""
 
     what = "update issue"
+    lost_sight = False
+    """What its caller saw is not known any more: where the Issue differs at all, nobody can tell who changed it."""
 
     def plan(self, current: Issue, *, written: bool) -> Change:
         """Return what is to be written; nothing: it is as wanted. Raises Conflicting."""
@@ -122,7 +124,9 @@ class Merging(Goal):
             return fields_of(self._expected)
         if self._expected is None or self._expected == current.version:
             return fields_of(current)
-        return self._desk.records.seen(self._number, self._expected)
+        seen = self._desk.records.seen(self._number, self._expected)
+        self.lost_sight = seen is None
+        return seen
 
     def merge_body(self, ours: str, merged: str) -> None:
         self._wanted = replace(self._wanted, body=merged)
@@ -436,9 +440,12 @@ def _conflict(
 ) -> ConcurrencyConflictError:
     fields = fields_of(current) | dict(theirs or {})
     message = (
-        f"Issue {number}: {' and '.join(names)} {'was' if len(names) == 1 else 'were'} changed by others, too, and not"
-        " alike; theirs stays; read it again and choose"
+        f"Issue {number}: the expected version is not known here, and its {' and '.join(names)} may have changed since"
+        if goal.lost_sight
+        else f"Issue {number}: {' and '.join(names)} {'was' if len(names) == 1 else 'were'} changed by others, too, and"
+        " not alike"
     )
+    message += "; theirs stays; read it again and choose"
     return ConcurrencyConflictError(
         message + _standing(left), goal.ours(names), {name: fields[name] for name in names}, current
     )

@@ -117,6 +117,7 @@ def test_a_version_that_is_not_known_makes_any_difference_a_conflict(either: Des
     with pytest.raises(ConcurrencyConflictError) as raised:
         update_issue_with_optimistic_lock(either, 1, {"title": "x", "labels": ["y"]}, expected="0" * 64)
     assert set(raised.value.theirs) == {"title", "labels"}
+    assert "the expected version is not known here" in str(raised.value)
     assert update_issue_with_optimistic_lock(either, 1, {"add_labels": ["y"]}, expected="0" * 64).updated
 
 
