@@ -170,6 +170,7 @@ def open_desk(
 
     connections = open_connections(paths)
     leases: Leases | None = None
+    tracker: Tracker | None = None
     try:
         records = Records(connections, clock)
         leases = open_leases(settings.coordination, paths, clock)
@@ -180,6 +181,8 @@ def open_desk(
 
             recover(desk)
     except BaseException:
+        if tracker is not None:  # an engine tries again and again
+            tracker.close()
         if leases is not None:
             leases.close()
         connections.close()
