@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING
@@ -30,6 +30,7 @@ from .fleet.start import start_agent
 from .issues.courier import Courier
 from .issues.desk import Desk, open_desk
 from .issues.label_keeper import LabelKeeper
+from .issues.records import Records
 from .issues.sender import Sender
 from .model import EVERYBODY, Commit, IncidentState, RollbackState, Signal
 from .obey import Obeyer
@@ -362,6 +363,9 @@ class Engine:
         services = self._services
         services.signals.prune(services.clock.now() - timedelta(seconds=services.settings.retention.signals))
         prune(services, services.clock.now())
+        if services.paths.issues_db.exists():
+            with closing(Records.open(services.paths, services.clock)) as records:
+                records.forget_intents()
 
     # -- parts
 

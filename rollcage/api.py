@@ -110,6 +110,7 @@ __all__ = [
     "notify_human_operator",
     "perform_integrity_check",
     "prevent_deadlock_formation",
+    "set_blockers",
     "should_auto_execute",
     "start_continuous_monitoring",
     "update_issue_with_optimistic_lock",
@@ -460,6 +461,16 @@ def batch_operation_atomically(operations: Sequence[Operation | Mapping[str, obj
     Where the tracker cannot be reached the batch is queued whole, durably. Raises as `rollcage.core.issues.batch` says.
     """
     return sync.batch(_context().desk, operations)
+
+
+def set_blockers(number: int, add: Iterable[int] = (), remove: Iterable[int] = ()) -> tuple[int, ...]:
+    """Let an Issue wait for those of ``add``, no longer for those of ``remove``; return all that it waits for then.
+
+    Raises as `rollcage.core.issues.blockers` says: UsageError where that would close a circle.
+    """
+    from .core.issues import blockers
+
+    return blockers.set_blockers(_context().desk, number, add, remove)
 
 
 def _incident(problem: Problem) -> Incident:

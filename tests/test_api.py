@@ -43,6 +43,7 @@ OF_THE_SPECIFICATION = {
     "ensure_execution_isolation": ("agent", "competition"),
     "validate_operation_scope": ("operation", "scope"),
     "enforce_competition_isolation": ("operation",),
+    "set_blockers": ("number", "add", "remove"),
     "create_issue_atomically": ("title", "body", "labels", "assignees"),
     "update_issue_with_optimistic_lock": ("number", "updates", "expected"),
     "batch_operation_atomically": ("operations",),
@@ -220,6 +221,10 @@ def test_issues_are_created_updated_and_changed_in_batches(used: Shop) -> None:
     assert isinstance(created, api.CreateResult)
     assert created.created
     number, version = created.issue.number, created.issue.version
+    blocker = api.create_issue_atomically("first this")
+    assert isinstance(blocker, api.CreateResult)
+    assert api.set_blockers(number, [blocker.issue.number]) == (blocker.issue.number,)
+    assert api.set_blockers(number, remove=[blocker.issue.number]) == ()
     updated = api.update_issue_with_optimistic_lock(number, {"title": "fix it well"}, version)
     assert isinstance(updated, api.UpdateResult)
     with pytest.raises(RollcageError, match="title was changed by others"):

@@ -15,6 +15,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from rollcage.core.issues import records
 from rollcage.core.issues.batch import Operation, batch_operation_atomically, recover
 from rollcage.core.issues.create import create_issue_atomically
 from rollcage.core.issues.desk import Desk
@@ -277,3 +278,17 @@ def _last_of_the_records(desk: Desk) -> dict[int, dict[str, object]]:
             fields = {name: value for name, value in after.items() if name in {"title", "state", "labels", "assignees"}}
             found.setdefault(int(record.subject.split()[1]), {}).update(fields)
     return found
+
+
+def test_of_many_creations_only_the_newest_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "INTENTS", 2)
+    clock = ManualClock()
+    with opened(tmp_path, clock, FaultyTracker(clock)) as desk:
+        for number in range(4):
+            create_issue_atomically(desk, f"one {number}")
+            clock.advance(1)
+        desk.records.forget_intents()
+        with desk.records.reading() as connection:
+            (left,) = connection.execute("SELECT COUNT(*) FROM intent").fetchone()
+        assert 1 <= left <= 3
+        assert not create_issue_atomically(desk, "one 0").created  # it is open: a duplicate all the same
